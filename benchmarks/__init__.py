@@ -1,0 +1,1 @@
+"""Speed, beside a plain loop and beside peers, in one run."""

@@ -1,0 +1,265 @@
+"""From a config node to the object it describes, with the constructor's signature as the only schema.
+
+A node is a mapping with ``_target_`` (a class or function of this package) and arguments. By convention a
+constructor's positional parameters are given by the program and its keyword-only parameters by the config, so
+
+    class ResidualCNN(nn.Module):
+        def __init__(self, num_classes: int, *, blocks: Annotated[int, Ge(1), Le(9)] = 3): ...
+
+says all there is to know about ``model.blocks``: its type, range and default. `describe` checks a node and
+completes its defaults; the `Description` it returns builds the object when its time has come.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import inspect
+import json
+import keyword
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import annotated_types
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import Field as PydanticField
+
+PACKAGE = __name__.partition(".")[0]
+TARGET = "_target_"
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run. `faults` holds one line for each thing wrong with it."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+@dataclass(frozen=True)
+class Description:
+    """A checked node: what to call, and every keyword argument for it."""
+
+    target: Callable[..., Any]
+    arguments: Mapping[str, Any]
+
+    def __call__(self, *given: Any) -> Any:
+        """Build the object from what the program gives (positional) and what the config said (keywords)."""
+        built = {name: value() if isinstance(value, Description) else value for name, value in self.arguments.items()}
+        return self.target(*given, **built)
+
+    def plain(self) -> dict[str, Any]:
+        """The node as JSON-able data under its config keys, every default written out."""
+        return {TARGET: f"{self.target.__module__}.{self.target.__qualname__}"} | {
+            config_key(name): value.plain() if isinstance(value, Description) else _jsonable(value)
+            for name, value in self.arguments.items()
+        }
+
+    def scalars(self, prefix: str = "") -> Iterator[tuple[str, str | int | float | bool | None]]:
+        """``(dotted key, value)`` of every argument; lists are written as one string."""
+        for name, value in self.arguments.items():
+            key = prefix + config_key(name)
+            if isinstance(value, Description):
+                yield from value.scalars(f"{key}.")
+            elif isinstance(value, (list, tuple)):
+                yield key, "+".join(str(item) for item in value)
+            elif value is None or isinstance(value, (str, int, float, bool)):
+                yield key, value
+
+
+def describe(node: Any, *, key: str, room: str, allow: Sequence[str] = ()) -> Description:
+    """Check a node against the signature of what it names.
+
+    Args:
+        node: mapping with ``_target_`` and arguments.
+        key: where the node stands in the config (``model``), for messages.
+        room: the module prefix that ``_target_`` must lie in (``cifarlab.models``).
+        allow: further import prefixes the user has allowed on the command line.
+
+    Raises:
+        ConfigError: naming every fault of the node at once: key, value, what is allowed and the nearest right name.
+    """
+    if not isinstance(node, Mapping):
+        raise ConfigError([f"{key}={node}: a mapping with {TARGET} is needed; it cannot be taken away"])
+    if TARGET not in node:
+        raise ConfigError([f"{key}: {TARGET} is missing; it names a class in {room}"])
+    target = _locate(str(node[TARGET]), key=f"{key}.{TARGET}", room=room, allow=allow)
+    return describe_call(target, {k: v for k, v in node.items() if k != TARGET}, key=key, room=room, allow=allow)
+
+
+def describe_call(
+    target: Callable[..., Any], values: Mapping[str, Any], *, key: str, room: str = PACKAGE, allow: Sequence[str] = ()
+) -> Description:
+    """Check keyword arguments for a known target. Raises `ConfigError`; see `describe`."""
+    prefix = f"{key}." if key else ""
+    parameters = config_parameters(target)
+    faults = [
+        unknown(prefix + name, values[name], [config_key(known) for known in parameters])
+        for name in values
+        if parameter_name(name) not in parameters
+    ]
+    given = {parameter_name(name): value for name, value in values.items() if parameter_name(name) in parameters}
+    arguments: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        nested = _configurable_class(parameter.annotation, allow)
+        if nested is not None and isinstance(given.get(name), Mapping):
+            try:
+                arguments[name] = _describe_nested(nested, given.pop(name), prefix + config_key(name), room, allow)
+            except ConfigError as error:
+                given.pop(name, None)
+                faults += error.faults
+        elif nested is not None and given.get(name) is not None:
+            faults.append(f"{prefix}{name}={given.pop(name)}: a mapping of {nested.__name__}'s keys is needed, or null")
+    # A described object stands as null for the type check: its own signature has judged it already.
+    plain, type_faults = _check_types(target, given | dict.fromkeys(arguments), prefix)
+    if faults or type_faults:
+        raise ConfigError(faults + type_faults)
+    return Description(target, {name: arguments.get(name, plain[name]) for name in parameters})
+
+
+def config_parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a constructor or function, annotations resolved."""
+    function = target.__init__ if inspect.isclass(target) else target
+    hints = get_type_hints(function, include_extras=True)
+    return {
+        name: parameter.replace(annotation=hints.get(name, Any))
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+def config_key(parameter: str) -> str:
+    """``lambda_`` -> ``lambda``: a Python keyword as a key."""
+    return parameter.removesuffix("_")
+
+
+def parameter_name(key: str) -> str:
+    """``lambda`` -> ``lambda_``."""
+    return f"{key}_" if keyword.iskeyword(key) else key
+
+
+def unknown(key: str, value: Any, known: Sequence[str]) -> str:
+    """The message for a key nobody reads. `known` are the names that ``key``'s last part could have been."""
+    prefix, dot, name = key.rpartition(".")
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {prefix}{dot}{near[0]}?" if near else ""
+    return f"{key}={value}: there is no key {name}.{hint} Allowed: {', '.join(known) or 'none'}"
+
+
+def allowed(annotation: Any) -> str:
+    """What a parameter accepts, in words: ``an integer from 1 to 9``, ``one of relu, gelu``, ``a number above 0``."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return allowed(arguments[0]) + _range([item for item in arguments[1:] if _is_bound(item)])
+    if origin is Literal:
+        return "one of " + ", ".join("null" if item is None else str(item) for item in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(allowed(item) for item in arguments)
+    if origin in (list, tuple):
+        return "a list, each " + allowed(arguments[0] if arguments else Any)
+    words = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _is_bound(item: Any) -> bool:
+    return isinstance(item, (annotated_types.Ge, annotated_types.Gt, annotated_types.Le, annotated_types.Lt))
+
+
+def _range(bounds: Sequence[Any]) -> str:
+    words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
+    return "".join(
+        f" {word} {getattr(bound, side)}" for side, word in words.items() for bound in bounds if hasattr(bound, side)
+    )
+
+
+def _describe_nested(expected: type, node: Mapping[str, Any], key: str, room: str, allow: Sequence[str]) -> Description:
+    if TARGET not in node:
+        if inspect.isabstract(expected):
+            raise ConfigError([f"{key}: {TARGET} is missing; it names a kind of {expected.__name__}"])
+        return describe_call(expected, node, key=key, room=room, allow=allow)
+    described = describe(node, key=key, room=room, allow=allow)
+    if not (inspect.isclass(described.target) and issubclass(described.target, expected)):
+        raise ConfigError([f"{key}.{TARGET}={node[TARGET]}: a kind of {expected.__name__} is needed"])
+    return described
+
+
+def _configurable_class(annotation: Any, allow: Sequence[str]) -> type | None:
+    """The class of ours that a parameter wants, seen through ``X | None`` and ``Annotated``."""
+    for candidate in (annotation, *get_args(annotation)):
+        if inspect.isclass(candidate) and _is_within(candidate.__module__, (PACKAGE, *allow)):
+            return candidate
+    return None
+
+
+def _is_within(module: str, prefixes: Sequence[str]) -> bool:
+    return any(module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def _locate(path: str, *, key: str, room: str, allow: Sequence[str]) -> Callable[..., Any]:
+    """Import what a node names; only the room's own public names, and what the user allowed."""
+    module, _, name = path.rpartition(".")
+    if not _is_within(module, (room, *allow)) or name.startswith("_"):
+        raise ConfigError(
+            [f"{key}={path}: only classes of {room} can be named in a config, or below an import path given by allow="]
+        )
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError([f"{key}={path}: cannot be imported ({error})"]) from None
+    # A module also holds what it imports (os, torch): only what was defined in the room counts.
+    if not callable(found) or not _is_within(getattr(found, "__module__", ""), (room, *allow)):
+        raise ConfigError([f"{key}={path}: only classes of {room} can be named in a config"])
+    return found
+
+
+@functools.cache
+def _schema(target: Callable[..., Any]) -> type[BaseModel]:
+    """A pydantic model of the keyword-only parameters; strict, finite, closed."""
+    fields: dict[str, Any] = {}
+    for name, parameter in config_parameters(target).items():
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        annotation = Any if _configurable_class(parameter.annotation, (_root(target),)) else parameter.annotation
+        # Python parameters may bear names that pydantic keeps for itself; an alias is free of that.
+        fields[f"field_{name}"] = (annotation, PydanticField(default, alias=name))
+    settings = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    return create_model(getattr(target, "__name__", "arguments"), __config__=settings, **fields)
+
+
+def _root(target: Callable[..., Any]) -> str:
+    return target.__module__.partition(".")[0]
+
+
+def _check_types(
+    target: Callable[..., Any], values: Mapping[str, Any], prefix: str
+) -> tuple[dict[str, Any], list[str]]:
+    """The values with defaults filled in, or the faults of those that do not fit."""
+    parameters = config_parameters(target)
+    try:
+        # Through JSON, since strict mode then takes a list for a tuple but still no text for a number.
+        checked = _schema(target).model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        names = list(dict.fromkeys(str(fault["loc"][0]) for fault in error.errors()))
+        return {}, [_fault(name, values, parameters[name], prefix) for name in names]
+    return {name: getattr(checked, f"field_{name}") for name in parameters}, []
+
+
+def _fault(name: str, given: Mapping[str, Any], parameter: inspect.Parameter, prefix: str) -> str:
+    key = prefix + config_key(name)
+    if name not in given:
+        return f"{key}: a value is missing; allowed: {allowed(parameter.annotation)}"
+    value = "null" if given[name] is None else given[name]
+    near = difflib.get_close_matches(str(value), [str(item) for item in _choices(parameter.annotation)], n=1)
+    return f"{key}={value}: allowed: {allowed(parameter.annotation)}" + (f". Did you mean {near[0]}?" if near else "")
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return tuple(choice for item in get_args(annotation) for choice in _choices(item))
+
+
+def _jsonable(value: Any) -> Any:
+    return [_jsonable(item) for item in value] if isinstance(value, (list, tuple)) else value

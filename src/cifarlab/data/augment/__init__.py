@@ -1,0 +1,5 @@
+"""Batched augmentation: one idea a file, put in order by `pipeline.Augment`."""
+
+from cifarlab.data.augment.pipeline import Augment
+
+__all__ = ["Augment"]

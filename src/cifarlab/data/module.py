@@ -1,0 +1,215 @@
+"""The data of a run: from a source to batches of its train, val and test split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import lightning as L
+import torch
+from annotated_types import Ge, Le, Lt
+
+from cifarlab.data.augment import Augment
+from cifarlab.data.batches import Batches
+from cifarlab.data.images import ImageSet
+from cifarlab.data.seeds import Seeds
+from cifarlab.data.sources import Source
+from cifarlab.data.splits import SplitRule
+
+Channels = tuple[float, float, float]
+
+SHARE_OF_FREE_MEMORY = 0.5  # The net, its gradients and activations want the rest.
+
+
+class ImageData(L.LightningDataModule):
+    """One data set, split, placed on the device, and served in batches.
+
+    The pictures stay uint8. They are put on the trainer's device if they take at most half of its free memory, else
+    they stay in the host's and each batch is moved. A set with a val split of its own (CINIC-10) uses that; the others
+    cut val from train.
+
+    Attributes:
+        name: of the data set.
+        classes: one name a class.
+        num_classes: their number.
+        image_size: height and width in pixels.
+        mean: what is subtracted from each channel of a picture in [0, 1].
+        std: what each channel is divided by after that.
+        sizes: number of pictures of each split; 0 for ``val`` where there is none.
+        protocol: the rule that made the splits, to be written beside every result.
+
+    Args:
+        source: the data set.
+        root: folder with the data sets' own folders.
+        batch_size: pictures a training step, on each device.
+        eval_batch_size: pictures a step of validation and test.
+        val_fraction: part of train that is held out as val, with each class in proportion; 0 trains on everything.
+        split_seed: seed of the splits and of `limit`, apart from the training seeds.
+        limit: at most this many pictures of each split, with each class in proportion.
+        normalize: `dataset` with the mean and deviation of the training pictures, `half` to [-1, 1], `unit` to [0, 1].
+        drop_last: leave out a last training batch that is smaller than the others.
+        fold: `k/K`: val is the k-th of K parts of train (cross-validation); overrules `val_fraction` and an own val.
+        protocol: `standard`, or `test_20_80`: val is 80 % of the test split, test the other 20 %, train is whole (R2).
+        train_on: `train`, or `train+valid`: train is joined with the set's own val, and val cut from both.
+    """
+
+    def __init__(
+        self,
+        augment: Augment,
+        seeds: Seeds,
+        *,
+        source: Source,
+        root: str = "data",
+        batch_size: Annotated[int, Ge(1), Le(65536)] = 128,
+        eval_batch_size: Annotated[int, Ge(1), Le(65536)] = 500,
+        val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1,
+        split_seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0,
+        limit: Annotated[int, Ge(1)] | None = None,
+        normalize: Literal["dataset", "half", "unit"] = "dataset",
+        drop_last: bool = False,
+        fold: str | None = None,
+        protocol: Literal["standard", "test_20_80"] = "standard",
+        train_on: Literal["train", "train+valid"] = "train",
+    ) -> None:
+        super().__init__()
+        self.augment = augment
+        self.seeds = seeds
+        self.source = source
+        self.name = source.name
+        self.root = Path(root).expanduser()
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.drop_last = drop_last
+        self.protocol = protocol
+        self.rule = SplitRule(val_fraction, split_seed, limit, fold, protocol, train_on)
+        self.rule.check(source.name, source.has_val)
+        self.mean, self.std = _normalization(source, normalize)
+        self.epoch = 0
+        self._splits: dict[str, ImageSet] = {}
+
+    def prepare_data(self) -> None:
+        """Makes sure that the data set is there and packed, and reads no picture where it is.
+
+        Raises:
+            MissingData, DiskFull: it is not there and could not be fetched or packed.
+        """
+        self.source.prepare(self.root)
+
+    def check(self) -> None:
+        """What can be known of the splits without reading a picture: for a look before many runs start.
+
+        Raises:
+            ValueError: a class would be missing from train or val.
+            MissingData, DiskFull: as in ``prepare_data``.
+        """
+        self.rule.positions(self.source.load(self.root))
+
+    def setup(self, stage: str | None = None) -> None:
+        """Makes the splits once, and puts them on the trainer's device if they are not there.
+
+        Raises:
+            ValueError: a class would be missing from train or val.
+            MissingData, DiskFull: as in ``prepare_data``.
+        """
+        if not self._splits:
+            self._splits = self.rule.apply(self.source.load(self.root))
+        device = self._device()
+        away = [images for images in self._splits.values() if images.images.device != device]
+        if away and fits(sum(images.images.nbytes for images in away), device):
+            self._splits = {name: placed(images, device) for name, images in self._splits.items()}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.split("train").classes
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.split("train").image_size
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        if not self._splits:
+            self.setup()
+        return {name: len(self._splits[name]) if name in self._splits else 0 for name in ("train", "val", "test")}
+
+    def split(self, name: str) -> ImageSet:
+        """The pictures of ``train``, ``val`` or ``test``, on the device if they fit there.
+
+        Raises:
+            ValueError: there is no such split.
+        """
+        if not self._splits:
+            self.setup()
+        if name not in self._splits:
+            raise ValueError(f"{self.name} has no split {name}: allowed is {', '.join(self._splits)}")
+        return self._splits[name]
+
+    def train_dataloader(self) -> Batches:
+        """Augmented batches in a new order each epoch; with several processes each has its share."""
+        return self._batches("train", shuffle=True, augment=self.augment)
+
+    def val_dataloader(self) -> Batches | list[Batches]:
+        """Plain batches in the order of the files; an empty list where there is no val split, which Lightning skips."""
+        return self._batches("val") if self.sizes["val"] else []
+
+    def test_dataloader(self) -> Batches:
+        """Plain batches in the order of the files."""
+        return self._batches("test")
+
+    def batches(self, split: str, augment: bool = False) -> Batches:
+        """A pass over a split in the order of the files, for looking at pictures and for evaluation by hand."""
+        return self._batches(split, augment=self.augment if augment else None)
+
+    def _batches(self, split: str, shuffle: bool = False, augment: Augment | None = None) -> Batches:
+        images = self.split(split)
+        trainer = self.trainer
+        return Batches(
+            images,
+            self.batch_size if shuffle else self.eval_batch_size,
+            mean=self.mean,
+            std=self.std,
+            device=self._device(),
+            augment=augment,
+            shuffle=shuffle,
+            seeds=self.seeds,
+            epoch=self._epoch,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+            drop_last=shuffle and self.drop_last,
+        )
+
+    def _epoch(self) -> int:
+        return self.trainer.current_epoch if self.trainer else self.epoch
+
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+
+def _normalization(source: Source, normalize: str) -> tuple[Channels, Channels]:
+    if normalize == "half":
+        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    if normalize == "unit":
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return source.mean, source.std
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Whether ``size`` bytes leave the device enough of its memory; devices that share the host's always say yes."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return size <= SHARE_OF_FREE_MEMORY * free
+
+
+def placed(images: ImageSet, device: torch.device) -> ImageSet:
+    """The same pictures on ``device``; not copied if they are there."""
+    return ImageSet(
+        images.images.to(device),
+        images.labels.to(device),
+        images.classes,
+        {name: values.to(device) for name, values in images.extra.items()},
+    )

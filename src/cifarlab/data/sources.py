@@ -1,0 +1,108 @@
+"""What exists and where it comes from: the base of every data set."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from filelock import FileLock, Timeout
+
+from cifarlab.data import cache
+from cifarlab.data.images import ImageSet
+
+log = logging.getLogger(__name__)
+
+
+class MissingData(ValueError):
+    """The originals of a data set are not there and could not be fetched; the message says what to put where."""
+
+
+class Source(ABC):
+    """A data set that is read once from its original files, packed into one file, and memory-mapped from then on.
+
+    Attributes:
+        name: what the data set is called in configs and results.
+        mean: red, green and blue mean of the training pictures, pixels in [0, 1].
+        std: their standard deviation over all pixels of a channel, pixels in [0, 1].
+        has_val: whether it comes with a validation split of its own.
+    """
+
+    name: ClassVar[str]
+    mean: ClassVar[tuple[float, float, float]]
+    std: ClassVar[tuple[float, float, float]]
+    has_val: ClassVar[bool] = False
+
+    @abstractmethod
+    def read(self, root: Path) -> dict[str, ImageSet]:
+        """The image sets by split, from the original files under ``root``, which are fetched where they are missing.
+
+        Runs under the data set's lock, at most once at a time on a machine.
+
+        Raises:
+            MissingData: the originals are neither there nor to be had.
+        """
+
+    def fingerprint(self, root: Path) -> str:
+        """A text that changes when the originals under ``root`` do; empty where they cannot, or are not there."""
+        return ""
+
+    def prepare(self, root: Path) -> None:
+        """Makes sure that the packed file exists and is whole; does nothing where it is.
+
+        Jobs that come at the same time wait for the first one. Once packed it only opens the file, in milliseconds.
+
+        Raises:
+            MissingData: the originals are neither there nor to be had.
+            DiskFull: there is no room for the download or the packed file.
+        """
+        root = root.expanduser()
+        if self._open(root) is not None:
+            return
+        folder = cache.home(root)
+        with _waiting(FileLock(folder / f".{self.name}.lock"), self.name):
+            if self._open(root) is not None:
+                return
+            sets = self.read(root)
+            cache.write(folder / cache.file_name(self.name), cache.Packed(sets, self.fingerprint(root)))
+
+    def load(self, root: Path) -> dict[str, ImageSet]:
+        """``{"train": ..., "test": ...}``, and ``"val"`` where the data set has its own, memory-mapped.
+
+        Raises:
+            MissingData, DiskFull: as in ``prepare``, which is called where there is no packed file.
+        """
+        root = root.expanduser()
+        packed = self._open(root)
+        if packed is None:
+            self.prepare(root)
+            packed = self._open(root)
+        if packed is None:
+            raise MissingData(f"the packed file of {self.name} for {root} vanished or broke while it was opened")
+        return packed.sets
+
+    def _open(self, root: Path) -> cache.Packed | None:
+        """The packed file, if there is one that is whole and as old as the originals (or they are gone)."""
+        current = self.fingerprint(root)
+        for folder in cache.folders(root):
+            packed = cache.read(folder / cache.file_name(self.name))
+            if packed is not None and current in ("", packed.fingerprint):
+                return packed
+        return None
+
+
+@contextmanager
+def _waiting(lock: FileLock, name: str) -> Iterator[None]:
+    """Holds the lock, and says so if another job has it first."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("another job is preparing %s: waiting for it", name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

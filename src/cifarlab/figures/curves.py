@@ -1,0 +1,165 @@
+"""Curves of training: one run with all its splits, or many runs in one plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cifarlab.figures.style import FAINT, PALETTE, SEQUENTIAL, canvas, literal, title
+
+SPLITS = {"train": PALETTE[1], "val": PALETTE[0]}
+
+
+def curves(history: Mapping[str, Sequence[float]]) -> Figure:
+    """Loss, accuracy and learning rate by epoch of one run.
+
+    Args:
+        history: columns of `history.csv` by name, each (epochs,); NaN where an epoch was not measured. `epoch` may be left
+            out and counts from 0 then. Panels without data are left out.
+
+    Raises:
+        ValueError: none of `train/loss val/loss train/acc val/acc lr` is there.
+    """
+    panels = {
+        "loss": [split for split in SPLITS if _measured(history, f"{split}/loss")],
+        "accuracy": [split for split in SPLITS if _measured(history, f"{split}/acc")],
+        "learning rate": ["lr"] if _measured(history, "lr") else [],
+    }
+    panels = {name: splits for name, splits in panels.items() if splits}
+    if not panels:
+        raise ValueError(
+            f"history has none of train/loss val/loss train/acc val/acc lr; it has {', '.join(history) or 'nothing'}"
+        )
+    figure, axes = canvas(4.2 * len(panels), 3.4, 1, len(panels))
+    for panel, (name, splits) in zip(axes[0], panels.items(), strict=True):
+        for split in splits:
+            column = split if split == "lr" else f"{split}/{'acc' if name == 'accuracy' else name}"
+            epochs, values = _points(history, column)
+            label = f"{'validation' if split == 'val' else split} {values[-1]:.4g}"
+            panel.plot(
+                epochs, values, color=SPLITS.get(split, PALETTE[2]), marker=_marker(epochs), markersize=3, label=label
+            )
+        if name == "accuracy" and "val" in splits:
+            _mark_best(panel, *_points(history, "val/acc"))
+        title(panel, name)
+        panel.set_xlabel("epoch")
+        panel.xaxis.get_major_locator().set_params(integer=True)
+        if name != "learning rate":
+            panel.legend(frameon=False, fontsize=8)
+    return figure
+
+
+@dataclass(frozen=True)
+class RunCurve:
+    """One run among many: its history, what it is coloured by, and whether it ended well."""
+
+    history: Mapping[str, Sequence[float]]
+    colour_by: str
+    finished: bool = True
+
+
+COLUMNS = {
+    "val/acc": "validation accuracy",
+    "train/acc": "training accuracy",
+    "val/loss": "validation loss",
+    "train/loss": "training loss",
+}
+
+
+def overlay(runs: Sequence[RunCurve], legend: Sequence[str], legend_title: str) -> Figure:
+    """All runs in one plot: accuracy and loss, of validation and training, coloured by setting or by one knob.
+
+    Args:
+        runs: `colour_by` names one entry of `legend`.
+        legend: the colours' names in order; at most 10 are told apart by hue, more by a sequential scale.
+
+    Raises:
+        ValueError: no run has a history.
+    """
+    shown = [column for column in COLUMNS if any(_measured(run.history, column) for run in runs)]
+    if not shown:
+        raise ValueError("no run has a history of losses or accuracies")
+    rows = (len(shown) + 1) // 2
+    figure, axes = canvas(11, 3.4 * rows, rows, min(2, len(shown)))
+    colours = dict(zip(legend, palette(len(legend)), strict=True))
+    for panel, column in zip(axes.flat, shown, strict=False):
+        _lines(panel, runs, column, colours)
+        title(panel, COLUMNS[column])
+        panel.set_xlabel("epoch")
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    for panel in axes.flat[len(shown) :]:
+        panel.set_axis_off()
+    handles = [Line2D([], [], color=colours[name], label=literal(name)) for name in legend]
+    if not all(run.finished for run in runs):
+        handles.append(Line2D([], [], color="#666666", linestyle=":", label="not finished"))
+    figure.legend(
+        handles=handles,
+        title=literal(legend_title),
+        loc="outside right upper",
+        frameon=False,
+        fontsize=8,
+        title_fontsize=9,
+    )
+    return figure
+
+
+def palette(count: int) -> list[str]:
+    """`count` colours: told apart by hue up to ten, along a scale beyond."""
+    if count <= len(PALETTE):
+        return list(PALETTE[:count])
+    scale = matplotlib.colormaps[SEQUENTIAL]
+    return [matplotlib.colors.to_hex(scale(position)) for position in np.linspace(0, 0.95, count)]
+
+
+def _lines(panel: Axes, runs: Sequence[RunCurve], column: str, colours: Mapping[str, str]) -> None:
+    kept = [run for run in runs if _measured(run.history, column)]
+    lines = [np.column_stack(_points(run.history, column)) for run in kept]
+    panel.add_collection(
+        LineCollection(
+            lines,
+            colors=[colours[run.colour_by] for run in kept],
+            linestyles=["-" if run.finished else ":" for run in kept],
+            linewidths=1.4 if len(kept) <= 30 else 0.7,
+            alpha=0.85 if len(kept) <= 30 else max(0.2, 20 / len(kept)),
+        )
+    )
+    for run, line in zip(kept, lines, strict=True):
+        if len(line) == 1:
+            panel.plot(*line.T, "o", color=colours[run.colour_by], markersize=4)
+    panel.autoscale_view()
+
+
+def _measured(history: Mapping[str, Sequence[float]], column: str) -> bool:
+    return column in history and bool(np.isfinite(np.asarray(history[column], dtype=float)).any())
+
+
+def _points(history: Mapping[str, Sequence[float]], column: str) -> tuple[np.ndarray, np.ndarray]:
+    values = np.asarray(history[column], dtype=float)
+    epochs = np.asarray(history.get("epoch", np.arange(len(values))), dtype=float)
+    kept = np.isfinite(values) & np.isfinite(epochs)
+    return epochs[kept], values[kept]
+
+
+def _marker(epochs: np.ndarray) -> str:
+    return "o" if len(epochs) <= 30 else ""
+
+
+def _mark_best(panel: Axes, epochs: np.ndarray, values: np.ndarray) -> None:
+    best = int(np.argmax(values))
+    panel.axvline(epochs[best], color=FAINT, linewidth=1, zorder=0)
+    panel.annotate(
+        f"best {values[best]:.4f}",
+        (epochs[best], values[best]),
+        textcoords="offset points",
+        xytext=(-4 if best > len(values) / 2 else 4, 6),
+        ha="right" if best > len(values) / 2 else "left",
+        fontsize=8,
+        color=SPLITS["val"],
+    )

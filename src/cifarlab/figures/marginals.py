@@ -1,0 +1,71 @@
+"""What one knob does on its own: the distribution at each of its values, and the mean with interquartile range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from cifarlab.figures.style import FAINT, INK, PALETTE, canvas, headline, literal, title
+
+
+def marginal(knob: str, values: Sequence[str], samples: Sequence[ArrayLike], *, metric: str, note: str = "") -> Figure:
+    """Left, every run as a point over a box of quartiles (R5.3); right, the mean with the interquartile range (R5.4).
+
+    Args:
+        knob: its name. values: its values in order. samples: for each value the metric's (n,) numbers, possibly none.
+        metric: name of the vertical axis. note: a line under the figure.
+    """
+    figure, axes = canvas(max(7.5, 2.4 + 1.1 * len(values)), 3.6, 1, 2, sharey=True)
+    drawn = [np.asarray(sample, dtype=float) for sample in samples]
+    drawn = [sample[np.isfinite(sample)] for sample in drawn]
+    places = [place for place, sample in enumerate(drawn) if sample.size]
+    _distributions(axes[0, 0], [drawn[place] for place in places], places)
+    _means(axes[0, 1], [drawn[place] for place in places], places)
+    for panel in axes[0]:
+        panel.set_xlim(-0.6, len(values) - 0.4)
+        names = [f"{literal(value)}\n(n={sample.size})" for value, sample in zip(values, drawn, strict=True)]
+        panel.set_xticks(range(len(values)), names, rotation=30 if max(map(len, values)) > 12 else 0)
+        panel.set_xlabel(literal(knob))
+    axes[0, 0].set_ylabel(metric)
+    title(axes[0, 0], "every run, with quartiles")
+    title(axes[0, 1], "mean with interquartile range")
+    headline(figure, f"{metric} by {knob}")
+    if note:
+        figure.supxlabel(literal(note), fontsize=8, color="#666666")
+    return figure
+
+
+def _distributions(panel: Axes, samples: Sequence[np.ndarray], places: Sequence[int]) -> None:
+    if samples:
+        line = {"color": INK, "linewidth": 1}
+        panel.boxplot(
+            samples,
+            positions=places,
+            widths=0.5,
+            showfliers=False,
+            patch_artist=True,
+            manage_ticks=False,
+            boxprops={"facecolor": "#DCE9F5", "edgecolor": FAINT},
+            medianprops=line,
+            whiskerprops={"color": FAINT},
+            capprops={"color": FAINT},
+        )
+    for place, sample in zip(places, samples, strict=True):
+        # A fixed sideways spread keeps the figure the same each time it is drawn.
+        aside = 0.18 * np.sin(2.4 * np.arange(sample.size)) if sample.size > 1 else np.zeros(1)
+        size, alpha = (14, 0.75) if sample.size <= 100 else (4, 0.3)
+        panel.scatter(place + aside, sample, s=size, alpha=alpha, color=PALETTE[0], linewidths=0, zorder=3)
+
+
+def _means(panel: Axes, samples: Sequence[np.ndarray], places: Sequence[int]) -> None:
+    mean = np.array([sample.mean() for sample in samples])
+    low, high = (np.array([np.percentile(sample, share) for sample in samples]) for share in (25, 75))
+    panel.fill_between(places, low, high, color=PALETTE[0], alpha=0.15, linewidth=0)
+    panel.vlines(places, low, high, color=PALETTE[0], linewidth=2, alpha=0.6)
+    panel.plot(places, mean, "o-", color=PALETTE[0], markersize=5)
+    for place, value in zip(places, mean, strict=True):
+        panel.annotate(f"{value:.4f}", (place, value), textcoords="offset points", xytext=(6, 5), fontsize=8, color=INK)

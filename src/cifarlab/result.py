@@ -1,0 +1,120 @@
+"""The record of one run, as ``result.json``, and what makes two runs the same run.
+
+Written by training, read by sweeps and summary; imports neither torch nor Hydra.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+SCHEMA = 1
+FILE = "result.json"
+KEY_LENGTH = 16
+
+Status = Literal["finished", "failed", "diverged", "interrupted"]
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a run is.
+
+    Attributes:
+        key: hash of everything that decides the run's numbers, seeds included.
+        group: the same without the seeds: runs of one group are repetitions of one setting.
+        knobs: short name -> value, for tables and axes.
+        overrides: the overrides the run was started with, as written.
+        seed: the run's main seed.
+    """
+
+    key: str
+    group: str
+    knobs: Mapping[str, Scalar] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(kw_only=True)
+class Result:
+    """One run. Accuracies are fractions in [0, 1], times are seconds; what was not measured is absent or None."""
+
+    schema: int = SCHEMA
+    status: Status
+    key: str
+    group: str
+    overrides: list[str]
+    knobs: dict[str, Scalar]
+    seed: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    selected: dict[str, Any] | None = None
+    epochs: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    images_per_second: float | None = None
+    parameters: int | None = None
+    flops: int | None = None
+    peak_memory_bytes: int | None = None
+    device: str | None = None
+    precision: str | None = None
+    started: str | None = None
+    finished: str | None = None
+    error: str | None = None
+
+    def write(self, directory: Path) -> None:
+        """Put ``result.json`` into the directory in one atomic step."""
+        write_json(directory / FILE, asdict(self))
+
+    @classmethod
+    def read(cls, directory: Path) -> Result:
+        """The result in a run directory.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: the file is damaged or of another schema.
+        """
+        path = directory / FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is damaged: {error}") from None
+        if values.get("schema") != SCHEMA:
+            raise ValueError(f"{path} has schema {values.get('schema')}; this version reads {SCHEMA}")
+        known = set(cls.__dataclass_fields__)
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+
+def digest(description: Any) -> str:
+    """Sixteen hexadecimal digits that stand for JSON-able data, whatever the order of its keys."""
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write JSON atomically. Numbers that JSON cannot hold (NaN, infinity) become null."""
+    write_text(path, json.dumps(_finite(values), indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one atomic step: a reader sees the old file or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,274 @@
+"""A sweep directory read back: one row a job, whatever state the jobs are in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from cifarlab.summary.values import absent, label, ordered, parse, plain
+
+CORE = ("name", "status", "key", "group", "seed")
+FACTS = ("epochs", "images_per_second", "parameters", "flops", "peak_memory_bytes", "device", "precision")
+TIMES = ("started", "finished")
+STATUSES = ("finished", "failed", "diverged", "interrupted", "missing")
+Record = dict[str, Any]
+
+
+class NothingFound(ValueError):
+    """A directory that holds no run."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a folder of runs says.
+
+    Attributes:
+        axes: knobs that tell the settings apart, seeds left out: the swept ones, then others that vary on their own.
+        knobs: the axes, then every other knob that varies.
+        runs: a row a job, as `load` returns it.
+        written: the values of an axis in the order of the command.
+    """
+
+    directory: Path
+    name: str
+    commands: tuple[str, ...]
+    figures: tuple[str, ...]
+    axes: tuple[str, ...]
+    knobs: tuple[str, ...]
+    runs: pd.DataFrame
+    written: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    _codes: dict[str, tuple[list[str], np.ndarray]] = field(default_factory=dict, repr=False)
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The jobs that ended well: the only ones that enter a mean."""
+        return self.runs[self.runs["status"] == "finished"]
+
+    def labels(self, knob: str) -> list[str]:
+        """The values of a knob as text: numbers by size, words as they were written in the command."""
+        return self._coded(knob)[0]
+
+    def places(self, knob: str) -> np.ndarray:
+        """(jobs,) int: where in `labels` the value of each job stands, -1 for a job without the knob."""
+        return self._coded(knob)[1]
+
+    def swept(self) -> list[str]:
+        """The axes with at least two values."""
+        return [axis for axis in self.axes if len(self.labels(axis)) > 1]
+
+    def _coded(self, knob: str) -> tuple[list[str], np.ndarray]:
+        if knob not in self._codes:
+            values = self.runs[knob].tolist()
+            texts = [label(value) for value in ordered(values, self.written.get(knob, ()))]
+            place = {text: position for position, text in enumerate(texts)}
+            positions = [-1 if absent(value) else place[label(value)] for value in values]
+            self._codes[knob] = texts, np.array(positions, dtype=int)
+        return self._codes[knob]
+
+
+def load(sweep_dir: str | Path) -> pd.DataFrame:
+    """The runs of a sweep, or of any folder of runs, as a table.
+
+    A row is a subdirectory with a `result.json` or a `.hydra/`, or a cell that `sweep.json` plans and that has no folder
+    yet. Columns: `name status key group seed`, the swept knobs, every other knob, each metric under its own name
+    (`val/acc`), `selected_by selected_epoch`, `seconds_data ... seconds_total`, `epochs images_per_second parameters flops
+    peak_memory_bytes device precision started finished error`. A run without result is `missing`. A knob that is `null` reads
+    `null`; an empty cell means that the run has no such knob. Where two columns would share a name the later one is
+    called `metric.NAME` or `result.NAME`.
+
+    Raises:
+        NothingFound: (a ValueError) the directory holds no run, or is itself a run.
+    """
+    return read_sweep(sweep_dir).runs
+
+
+def read_sweep(sweep_dir: str | Path) -> Sweep:
+    """`load`, together with what `sweep.json` says and which knobs tell the settings apart."""
+    directory = Path(sweep_dir)
+    _refuse(directory)
+    plan = _read_json(directory / "sweep.json")[0]
+    records = _records(directory, plan.get("cells", []))
+    if not records:
+        raise NothingFound(_NOTHING.format(directory=directory))
+    written = {axis: [parse(str(value)) for value in values] for axis, values in plan.get("axes", {}).items()}
+    written = {_knob_name(axis, records): values for axis, values in written.items()}
+    for record in records:
+        record["knobs"] = _knobs(record, written)
+    axes, varying = _axes(records, [axis for axis in written if not is_seed(axis)], planned=bool(written))
+    _fill_groups(records, axes)
+    return Sweep(
+        directory=directory,
+        name=str(plan.get("name") or directory.resolve().name),
+        commands=tuple(plan.get("commands", ())),
+        figures=tuple(plan.get("figures", ())),
+        axes=tuple(_knob_column(axis) for axis in axes),
+        knobs=tuple(_knob_column(knob) for knob in [*axes, *varying]),
+        runs=_table(records, [*axes, *varying]),
+        written={_knob_column(axis): values for axis, values in written.items()},
+    )
+
+
+def is_seed(knob: str) -> bool:
+    """True for `seed`, `seed_init`, `seed_order`, `seed_augment`: what repeats a setting and is no knob of it."""
+    return knob == "seed" or knob.startswith("seed_")
+
+
+_NOTHING = (
+    "{directory} holds no run: expected subdirectories with a result.json or a .hydra folder, as "
+    "`python train.py -m ...` leaves them in multirun/NAME, or a sweep.json with planned cells"
+)
+
+
+def _refuse(directory: Path) -> None:
+    if not directory.is_dir():
+        raise NothingFound(f"{directory} is no directory; give a sweep's, such as multirun/resnet")
+    if (directory / "result.json").is_file():
+        raise NothingFound(
+            f"{directory} is a single run; give the folder that holds the runs, {directory.resolve().parent}"
+        )
+
+
+def _read_json(path: Path) -> tuple[dict[str, Any], str | None]:
+    """The file's mapping and what is wrong with it: ({}, None) where there is no file."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}, None
+    except (OSError, ValueError) as fault:
+        return {}, f"{path.name} cannot be read: {fault}"
+    return (content, None) if isinstance(content, dict) else ({}, f"{path.name} is no mapping")
+
+
+def _records(directory: Path, cells: Iterable[Mapping[str, Any]]) -> list[Record]:
+    planned = {str(cell["name"]): dict(cell) for cell in cells}
+    present = _run_folders(directory)
+    extra = sorted((name for name in present if name not in planned), key=_natural)
+    return [_record(name, present.get(name), planned.get(name, {})) for name in [*planned, *extra]]
+
+
+def _run_folders(directory: Path) -> dict[str, Path]:
+    folders = (entry for entry in directory.iterdir() if not entry.name.startswith("."))
+    return {
+        folder.name: folder for folder in folders if (folder / "result.json").is_file() or (folder / ".hydra").is_dir()
+    }
+
+
+def _record(name: str, folder: Path | None, cell: Mapping[str, Any]) -> Record:
+    result, fault = _read_json(folder / "result.json") if folder else ({}, None)
+    overrides = result.get("overrides") or cell.get("overrides") or (_composed(folder) if folder and not result else [])
+    return {
+        **result,
+        "name": name,
+        "status": result.get("status", "missing"),
+        "key": result.get("key", cell.get("key")),
+        "group": result.get("group", cell.get("group")),
+        "overrides": dict(_split(str(override)) for override in overrides),
+        "knobs": dict(result.get("knobs") or {}),
+        "error": result.get("error") or fault,
+    }
+
+
+def _composed(folder: Path) -> list[str]:
+    """The overrides that Hydra noted when it composed a run that left no result."""
+    try:
+        content = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text())
+    except (OSError, yaml.YAMLError):
+        return []
+    return content if isinstance(content, list) else []
+
+
+def _split(override: str) -> tuple[str, str]:
+    key, _, value = override.lstrip("+~").partition("=")
+    return key, value
+
+
+def _knob_name(axis: str, records: Sequence[Record]) -> str:
+    """The name under which results record an axis: `model.kernel_size` is the knob `kernel_size`."""
+    short = axis.rpartition(".")[2]
+    known = set().union(*(record["knobs"] for record in records))
+    return short if axis not in known and short in known else axis
+
+
+def _knobs(record: Record, axes: Iterable[str]) -> dict[str, Any]:
+    """The knobs of a run, with those axes that only its overrides tell."""
+    knobs = {knob: plain(value) for knob, value in record["knobs"].items()}
+    for key, text in record["overrides"].items():
+        for name in (key, key.rpartition(".")[2]):
+            if name in axes or is_seed(name):
+                knobs.setdefault(name, parse(text))
+    if record.get("seed") is None:
+        record["seed"] = knobs.get("seed")
+    return knobs
+
+
+def _axes(records: Sequence[Record], swept: Sequence[str], planned: bool) -> tuple[list[str], list[str]]:
+    """Axes and the further varying knobs: a knob that the axes already determine (`optimizer` fixes `momentum`) is none."""
+    names = list(dict.fromkeys(knob for record in records for knob in record["knobs"] if not is_seed(knob)))
+    texts = {name: [label(record["knobs"].get(name)) for record in records] for name in {*names, *swept}}
+    axes = list(swept)
+    rest = []
+    for name in names:
+        met = {text for text, record in zip(texts[name], records, strict=True) if name in record["knobs"]}
+        if name in axes or len(met) < 2:
+            continue
+        if _determined(texts[name], [texts[axis] for axis in axes], jointly=planned):
+            rest.append(name)
+        else:
+            axes.append(name)
+    return axes, rest
+
+
+def _determined(column: Sequence[str], axes: Sequence[Sequence[str]], jointly: bool) -> bool:
+    """Whether the column is a function of all the axes together, or (where no command says what was swept) of one."""
+    combinations = [list(zip(*axes, strict=True))] if jointly and axes else [list(axis) for axis in axes]
+    return any(len({*zip(axis, column, strict=True)}) == len({*axis}) for axis in combinations)
+
+
+def _fill_groups(records: Sequence[Record], axes: Sequence[str]) -> None:
+    """Give a run without recorded group that of a run with the same axes, else the text of its axes."""
+    known: dict[tuple[str, ...], str] = {}
+    settings = [tuple(label(record["knobs"].get(axis)) for axis in axes) for record in records]
+    for record, setting in zip(records, settings, strict=True):
+        if record["group"] is not None:
+            known.setdefault(setting, record["group"])
+    for record, setting in zip(records, settings, strict=True):
+        if record["group"] is None:
+            record["group"] = known.get(setting, " ".join(map("=".join, zip(axes, setting, strict=True))))
+
+
+def _knob_column(knob: str) -> str:
+    return f"knob.{knob}" if knob in (*CORE, "error") else knob
+
+
+def _table(records: Sequence[Record], first: Sequence[str]) -> pd.DataFrame:
+    columns: dict[str, list[Any]] = {name: [record.get(name) for record in records] for name in CORE}
+    knobs = [*first, *_keys(records, "knobs")]
+    for knob in dict.fromkeys(knob for knob in knobs if knob != "seed"):
+        columns[_knob_column(knob)] = [record["knobs"].get(knob) for record in records]
+    for section, prefix in (("metrics", ""), ("selected", "selected_"), ("seconds", "seconds_")):
+        for key in _keys(records, section):
+            name = prefix + key if prefix + key not in columns else f"metric.{key}"
+            columns[name] = [(record.get(section) or {}).get(key) for record in records]
+    for key in (*FACTS, *TIMES):
+        columns[key if key not in columns else f"result.{key}"] = [record.get(key) for record in records]
+    columns["error"] = [record["error"] for record in records]
+    table = pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in columns.items()}).infer_objects()
+    numbers = [name for name in table if re.match(r"(metric\.)?(train|val|test)/|seconds_", str(name))]
+    return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numbers})
+
+
+def _keys(records: Sequence[Record], section: str) -> list[str]:
+    return list(dict.fromkeys(key for record in records for key in (record.get(section) or {})))
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key under which `job-2` precedes `job-10`."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]

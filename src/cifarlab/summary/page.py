@@ -1,0 +1,242 @@
+"""`index.html`: one page that holds everything, asks no server for anything, and opens from disk.
+
+Charts are plotly's, tables DataTables' (sorting, search, a filter in each column's head) as the package itables bundles
+it; both libraries are written into the page. Every text from a config or an error goes through `escape`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+
+from cifarlab.summary.comparison import METHOD, about, brief
+from cifarlab.summary.history import History
+from cifarlab.summary.interactive import charts
+from cifarlab.summary.load import STATUSES
+from cifarlab.summary.markdown import Findings, cell_text, measured, ranking, verdict
+from cifarlab.summary.tables import score, setting
+from cifarlab.summary.values import label
+
+MOST_ERRORS = 200
+HEADINGS = {
+    "heatmap": ("Heatmap", "Choose axes and metric above the chart; a red cross marks a place where no run finished."),
+    "marginals": ("One knob at a time", "Every run, and the mean with its interquartile range."),
+    "grid3d": ("Three knobs at a time", "Drag to turn; a cross marks a place where no run finished."),
+    "curves": ("Curves", "Click a name in the legend to hide it, twice to show it alone."),
+    "cost": ("Accuracy against cost", "The red line is the Pareto front: nothing cheaper is better."),
+}
+
+
+def page(findings: Findings, histories: Mapping[str, History], figures: Sequence[str]) -> str:
+    """The whole page as text; `figures` are the PNGs beside it."""
+    from itables.utils import read_package_file
+    from plotly.offline import get_plotlyjs
+
+    drawn = charts(findings.sweep, histories)
+    sections = [
+        result(findings),
+        *(chart(name) for name in drawn if name in ("heatmap", "marginals", "grid3d")),
+        comparison(findings),
+        section("Settings", data_table(*settings_rows(findings)), "settings", _SETTINGS),
+        *(chart(name) for name in drawn if name in ("curves", "cost")),
+        troubles(findings),
+        section("Runs", data_table(*run_rows(findings)), "runs", _RUNS),
+    ]
+    return Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8")).substitute(
+        title=escape(findings.sweep.name),
+        header=header(findings, drawn),
+        sections="\n".join(part for part in sections if part),
+        footer=footer(findings, figures),
+        charts=embedded(drawn),
+        plotly=get_plotlyjs(),
+        table_style=read_package_file("html", "dt_bundle.css"),
+        table_library=base64.b64encode(read_package_file("html", "dt_bundle.js").encode()).decode(),
+    )
+
+
+_SETTINGS = "A row a setting, best validation first, n finished runs. Test accuracies stand in cells.csv: they are not for choosing."
+_RUNS = "A row a run; the name opens its directory."
+
+
+def embedded(content: Any) -> str:
+    """JSON that is safe inside a script element: no `<`, `>` or `&` is left in it."""
+    plain = json.dumps(content, allow_nan=False, separators=(",", ":"), default=_number)
+    return plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not for JSON")
+
+
+def section(heading: str, body: str, name: str, note: str = "") -> str:
+    """A titled box."""
+    quiet = f'<p class="quiet">{escape(note)}</p>' if note else ""
+    return f'<section id="section-{name}"><h2>{escape(heading)}</h2>{quiet}{body}</section>'
+
+
+def chart(name: str) -> str:
+    """The box that a chart is drawn into."""
+    heading, note = HEADINGS[name]
+    if name in ("heatmap", "grid3d"):
+        note += " Means over seeds and over the axes that are not shown."
+    return section(heading, f'<div class="chart" id="{name}"></div>', name, note)
+
+
+def header(findings: Findings, drawn: Mapping[str, Any]) -> str:
+    """Name, counts by status, commands and the way to each part."""
+    sweep = findings.sweep
+    found = sweep.runs["status"].value_counts()
+    badges = "".join(
+        f'<span class="badge {status if status in STATUSES else ""}">{found[status]} {escape(str(status))}</span>'
+        for status in dict.fromkeys([*(name for name in STATUSES if name in found), *found.index])
+    )
+    commands = f"<pre>{escape(chr(10).join(sweep.commands))}</pre>" if sweep.commands else ""
+    parts = {name: HEADINGS[name][0] for name in drawn} | {"settings": "Settings", "runs": "Runs"}
+    if (sweep.runs["status"] != "finished").any():
+        parts["troubles"] = "Not finished"
+    links = "".join(f'<a href="#section-{name}">{escape(heading)}</a>' for name, heading in parts.items())
+    many = f"{len(sweep.runs)} runs of {len(findings.cells)} settings"
+    return f'<h1>{escape(sweep.name)}</h1><p class="quiet">{many}</p>{badges}{commands}<nav>{links}</nav>'
+
+
+def result(findings: Findings) -> str:
+    """The answer: warnings, the best setting with its validation and test accuracy, on what."""
+    warnings = "".join(f'<p class="warning"><b>Warning.</b> {escape(text)}</p>' for text in findings.noise.warnings)
+    best, test = findings.best, findings.noise.test
+    if best is None:
+        return section("Result", warnings + "".join(f"<p>{escape(line)}</p>" for line in verdict(findings)), "result")
+    figures = [("setting", setting(findings.sweep, best), ""), *_best_numbers(best)]
+    numbers = "".join(
+        f'<div><span class="quiet">{escape(name)}</span><b>{escape(value)}</b><span class="quiet">{escape(more)}</span></div>'
+        for name, value, more in figures
+    )
+    lines = [f"Best of {len(findings.order)} by mean validation accuracy, measured on {findings.hardware}."]
+    if len(findings.order) > 1:
+        lines.append(
+            "Its validation mean is the highest of several and so flattered by choice: quote the test accuracy."
+        )
+    if test is not None and not test.within_noise:
+        lines.append(
+            f"Settings differ by more than seeds do: F({test.between_freedom}, {test.within_freedom}) = {test.f:.2f}, "
+            f"p = {test.p:.2g} (one-way analysis of variance of {score(findings.sweep)})."
+        )
+    words = "".join(f'<p class="quiet">{escape(line)}</p>' for line in lines)
+    return section("Result", f'{warnings}<div class="best">{numbers}</div>{words}', "result")
+
+
+def _best_numbers(best: pd.Series) -> list[tuple[str, str, str]]:
+    shown = []
+    for name, metric in (("validation accuracy", "val/acc"), ("test accuracy", "test/acc")):
+        value, _, more = measured(best, metric).partition(" (")
+        shown.append((name, value, more.rstrip(")")))
+    return shown
+
+
+def comparison(findings: Findings) -> str:
+    """The paired comparison, where one was asked for."""
+    rows = findings.comparison
+    if rows is None:
+        return ""
+    shown = brief(rows)
+    head = "".join(f"<th>{escape(str(name))}</th>" for name in shown)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell_text(cell))}</td>' for cell in row)}</tr>"
+        for row in shown.itertuples(index=False)
+    )
+    table = (
+        f'<div class="scroll"><table class="still"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+    return section(f"Comparison: {about(rows)}", table, "comparison", METHOD)
+
+
+Rows = list[list[tuple[str, object]]]
+
+
+def settings_rows(findings: Findings) -> tuple[list[str], Rows]:
+    """The ranked settings: titles, and (shown, sorted by) of each cell."""
+    table = ranking(findings)
+    return _cells(table, {})
+
+
+def run_rows(findings: Findings) -> tuple[list[str], Rows]:
+    """The runs: name with its link, status, seed, knobs, metrics of training and validation, times and sizes."""
+    sweep = findings.sweep
+    plain = ["name", "status", "seed", *sweep.knobs]
+    plain += [name for name in sweep.runs if str(name).startswith(("train/", "val/"))]
+    plain += [
+        name
+        for name in ("selected_epoch", "seconds_total", "images_per_second", "parameters", "device")
+        if name in sweep.runs
+    ]
+    status = {name: f'<span class="badge {name}">{name}</span>' for name in STATUSES}
+    links = {name: f'<a href="../{quote(name)}/">{escape(name)}</a>' for name in sweep.runs["name"]}
+    return _cells(sweep.runs[list(dict.fromkeys(plain))], {"name": links, "status": status})
+
+
+def _cells(table: pd.DataFrame, ready: Mapping[str, Mapping[str, str]]) -> tuple[list[str], Rows]:
+    """Every cell as safe HTML and as the value to sort by; `ready` has the HTML of a column's values."""
+    columns = []
+    for name in table:
+        values = table[name].tolist()
+        made = ready.get(str(name), {})
+        columns.append([(made.get(value) or escape(_shown(value)), value) for value in values])
+    return [str(name) for name in table], [list(row) for row in zip(*columns, strict=True)]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float) and not float(value).is_integer():
+        return cell_text(value)
+    return "" if value is None or value != value else label(value)
+
+
+def data_table(titles: Sequence[str], rows: Rows) -> str:
+    """A table that DataTables makes sortable and filterable; without JavaScript it is a plain table."""
+    head = "".join(f"<th>{escape(title)}</th>" for title in titles)
+    body = "".join(f"<tr>{''.join(_cell(shown, value) for shown, value in row)}</tr>" for row in rows)
+    return f'<table class="data display compact"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _cell(shown: str, value: object) -> str:
+    # Full digits for sorting: five are shown, and two settings may differ in the sixth.
+    if isinstance(value, float) and value == value and not value.is_integer():
+        return f'<td data-order="{value!r}">{shown}</td>'
+    return f"<td>{shown}</td>"
+
+
+def troubles(findings: Findings) -> str:
+    """The runs that did not finish, each with its error."""
+    runs = findings.sweep.runs
+    lost = runs[runs["status"] != "finished"]
+    if lost.empty:
+        return ""
+    parts = []
+    for name, status, error in zip(lost["name"], lost["status"], lost["error"], strict=True):
+        known = isinstance(error, str) and bool(error.strip())
+        brief = error.strip().splitlines()[-1][:160] if known else "no error was recorded"
+        head = f'<span class="badge {escape(status)}">{escape(status)}</span> {escape(name)} <span class="quiet">{escape(brief)}</span>'
+        log = f'<a href="../{quote(name)}/">its directory</a>'
+        parts.append(
+            f"<details><summary>{head}</summary>{f'<pre>{escape(error)}</pre>' if known else ''}{log}</details>"
+        )
+    more = f'<p class="quiet">and {len(parts) - MOST_ERRORS} more, in runs.csv</p>' if len(parts) > MOST_ERRORS else ""
+    return section(f"Not finished ({len(parts)})", "".join(parts[:MOST_ERRORS]) + more, "troubles")
+
+
+def footer(findings: Findings, figures: Sequence[str]) -> str:
+    """TensorBoard's command, and what else the summary wrote."""
+    command = f"tensorboard --logdir {shlex.quote(str(findings.sweep.directory))}"
+    files = ["runs.csv", "cells.csv", "summary.md", *(f"{name}.png" for name in figures)]
+    links = " ".join(f'<a href="{quote(name)}">{escape(name)}</a>' for name in files)
+    return f"<p>Curves while they grow:</p><pre>{escape(command)}</pre><p>Beside this page: {links}</p>"

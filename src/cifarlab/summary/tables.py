@@ -1,0 +1,104 @@
+"""The two tables of a sweep: a row a job (`runs.csv`), a row a setting over its seeds (`cells.csv`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cifarlab.summary.load import STATUSES, Sweep
+from cifarlab.summary.statistics import STATISTICS, SpreadTest, describe, spread_test
+from cifarlab.summary.values import label
+
+METRICS = ("val/acc", "test/acc", "val/loss", "seconds")
+COLUMN = {"seconds": "seconds_total"}
+
+
+def column(sweep: Sweep, metric: str) -> pd.Series:
+    """(jobs,) float: a metric of every job, NaN where it was not measured."""
+    name = COLUMN.get(metric, metric)
+    found = sweep.runs[name] if name in sweep.runs else pd.Series(np.nan, index=sweep.runs.index)
+    return pd.to_numeric(found, errors="coerce").astype(float)
+
+
+def cells_table(sweep: Sweep) -> pd.DataFrame:
+    """A row a setting, in the order in which the settings were met.
+
+    Columns: the knobs that vary (axes first), `n` (finished runs, the only ones that count), how many are `failed`,
+    `diverged`, `interrupted`, `missing`, then for each of METRICS `_mean _sd _se _low _high _min _max`, last `group`.
+    """
+    codes, groups = pd.factorize(sweep.runs["group"])
+    first = sweep.runs.groupby("group", sort=False)[list(sweep.knobs)].first()
+    table = first.reset_index(drop=True)
+    status = sweep.runs["status"].to_numpy()
+    for name in STATUSES:
+        table["n" if name == "finished" else name] = np.bincount(codes[status == name], minlength=len(groups))
+    done = status == "finished"
+    for metric in METRICS:
+        statistics = describe(column(sweep, metric)[done], codes[done], len(groups))
+        for statistic in STATISTICS:
+            table[f"{metric}_{statistic}"] = statistics[statistic]
+    return table.assign(group=groups)
+
+
+def score(sweep: Sweep) -> str:
+    """What settings are ranked and drawn by: `val/acc`, or `test/acc` in a sweep that kept no validation split."""
+    measured = column(sweep, "val/acc")[sweep.runs["status"] == "finished"].notna().any()
+    tested = column(sweep, "test/acc")[sweep.runs["status"] == "finished"].notna().any()
+    return "test/acc" if tested and not measured else "val/acc"
+
+
+def ranked(sweep: Sweep, cells: pd.DataFrame) -> pd.DataFrame:
+    """The settings with a validation accuracy, best first; as met, where nothing was held out for validation."""
+    known = cells[cells["val/acc_mean"].notna()]
+    if known.empty:
+        return cells[cells["n"] > 0]
+    return known.sort_values("val/acc_mean", ascending=False, kind="stable")
+
+
+def setting(sweep: Sweep, row: pd.Series) -> str:
+    """A setting in words: `blocks=3 kernel_size=2`."""
+    words = [f"{axis}={label(row[axis])}" for axis in sweep.axes]
+    return " ".join(words) or sweep.name
+
+
+def settings_in_words(sweep: Sweep) -> pd.Series:
+    """(jobs,) the setting of every job in words; its own name in a folder where nothing varies."""
+    if not sweep.axes:
+        return sweep.runs["name"]
+    columns = [sweep.runs[axis].tolist() for axis in sweep.axes]
+    words = [
+        " ".join(f"{axis}={label(value)}" for axis, value in zip(sweep.axes, values, strict=True))
+        for values in zip(*columns, strict=True)
+    ]
+    return pd.Series(words, index=sweep.runs.index)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How the settings' spread compares with that of seeds: the warnings that a reader must see, and the test."""
+
+    warnings: tuple[str, ...]
+    test: SpreadTest | None
+
+
+def seed_noise(sweep: Sweep, cells: pd.DataFrame) -> Noise:
+    """Judge the settings' differences by a one-way analysis of variance over the finished runs."""
+    metric = score(sweep)
+    done = (sweep.runs["status"] == "finished").to_numpy()
+    test = spread_test(column(sweep, metric)[done], pd.factorize(sweep.runs["group"])[0][done])
+    warnings = []
+    single = int((cells["n"] == 1).sum())
+    if single:
+        warnings.append(
+            f"{single} of {len(cells)} settings ran with one seed only (n = 1): their differences cannot be told from "
+            "seed noise; add seed=0,1,2 to the command."
+        )
+    if test is not None and test.within_noise:
+        warnings.append(
+            f"The spread over settings is within seed noise: sd {test.between_sd:.4f} between the settings' mean {metric}, "
+            f"{test.within_sd:.4f} between seeds (one-way analysis of variance, F({test.between_freedom}, "
+            f"{test.within_freedom}) = {test.f:.2f}, p = {test.p:.2g} >= 0.05). The ranking below may be chance."
+        )
+    return Noise(tuple(warnings), test)

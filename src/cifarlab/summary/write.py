@@ -1,0 +1,83 @@
+"""`summarize`: tables, statistics, figures and the page of a sweep, from whatever jobs exist."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cifarlab.summary.comparison import compare as compare_values
+from cifarlab.summary.history import read_histories
+from cifarlab.summary.load import read_sweep
+from cifarlab.summary.markdown import Findings, find, markdown
+from cifarlab.summary.page import page
+from cifarlab.summary.plots import chosen, drawable, usual
+from cifarlab.summary.tables import cells_table
+
+
+def summarize(sweep_dir: str | Path, compare: str | None = None, figures: Sequence[str] = ()) -> Path:
+    """Write `SWEEP_DIR/summary/`: runs.csv, cells.csv, summary.md, index.html and the PNGs; return the page's path.
+
+    Every file is replaced in one step and nothing else is touched, so two processes may do this at once.
+
+    Args:
+        sweep_dir: a sweep's directory, or any folder of runs.
+        compare: a knob whose values are compared in pairs; adds `compare_KNOB.csv` and a section.
+        figures: names of figures beyond the usual ones and those that `sweep.json` asks for.
+
+    Raises:
+        ValueError: no run is there, or the knob or a figure is unknown.
+    """
+    return write_summary(sweep_dir, compare, figures)[0]
+
+
+def write_summary(sweep_dir: str | Path, compare: str | None, figures: Sequence[str]) -> tuple[Path, Findings]:
+    """`summarize`, with what was found beside the path of the page."""
+    sweep = read_sweep(sweep_dir)
+    histories = read_histories(sweep.directory, sweep.runs["name"])
+    known = drawable(sweep, histories)
+    names = list(dict.fromkeys([*usual(sweep, histories), *chosen(known, [*sweep.figures, *figures])]))
+    comparison = compare_values(sweep, compare) if compare else None
+    findings = find(sweep, cells_table(sweep), comparison)
+
+    folder = sweep.directory / "summary"
+    folder.mkdir(exist_ok=True)
+    replace(folder / "runs.csv", csv_text(sweep.runs))
+    replace(folder / "cells.csv", csv_text(findings.cells))
+    if comparison is not None:
+        replace(folder / f"compare_{compare}.csv", csv_text(comparison))
+    for name in names:
+        replace(folder / f"{name}.png", png(known[name]()))
+    replace(folder / "summary.md", markdown(findings, names).encode())
+    replace(folder / "index.html", page(findings, histories, names).encode())
+    return folder / "index.html", findings
+
+
+def csv_text(table: pd.DataFrame) -> bytes:
+    """A table as CSV: full digits, an empty cell for NaN."""
+    return table.to_csv(index=False, lineterminator="\n").encode()
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put a file in place in one step: a reader sees the old one or the new one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,145 @@
+"""``sweep.json``: what was asked of a sweep so far; and which of it is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from cifarlab.result import FILE, SCHEMA, write_json
+from cifarlab.sweeps.grid import bare
+
+LEDGER = "sweep.json"
+LOCKS = ".locks"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep: its folder's name, its identity, and what is typed to get it."""
+
+    name: str
+    key: str
+    group: str
+    overrides: tuple[str, ...]
+
+
+@dataclass
+class Ledger:
+    """A sweep's memory. Every start merges what it was asked for into what is there."""
+
+    directory: Path
+    commands: list[str] = field(default_factory=list)
+    axes: dict[str, list[str]] = field(default_factory=dict)
+    cells: dict[str, Cell] = field(default_factory=dict)  # by key
+    figures: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, directory: Path) -> Ledger:
+        """The ledger in a folder, or an empty one.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        path = directory / LEDGER
+        if not path.exists():
+            return cls(directory)
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            cells = [Cell(c["name"], c["key"], c["group"], tuple(c["overrides"])) for c in values["cells"]]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged ({error}); move it away, the finished cells are kept") from None
+        return cls(
+            directory,
+            commands=list(values.get("commands", [])),
+            axes={key: list(items) for key, items in values.get("axes", {}).items()},
+            cells={cell.key: cell for cell in cells},
+            figures=list(values.get("figures", [])),
+        )
+
+    def merge(self, command: str, axes: Mapping[str, Sequence[str]], figures: Sequence[str]) -> None:
+        """Add a command, its axes and the figures it asks for."""
+        if command not in self.commands:
+            self.commands.append(command)
+        for key, values in axes.items():
+            known = self.axes.setdefault(bare(key), [])
+            known += [value for value in values if value not in known]
+        self.figures = list(dict.fromkeys([*self.figures, *figures]))
+
+    def enter(self, name: str, key: str, group: str, overrides: Sequence[str]) -> Cell:
+        """The cell with this key: the one that is there, or a new one under a name that is free."""
+        if key not in self.cells:
+            taken = {cell.name for cell in self.cells.values()}
+            if name in taken or ((self.directory / name).exists() and self.key_in(name) not in (None, key)):
+                name = f"{name}.{key[:6]}"
+            self.cells[key] = Cell(name, key, group, tuple(bare(override) for override in overrides))
+        return self.cells[key]
+
+    def key_in(self, name: str) -> str | None:
+        """The key recorded in a folder's result, None where there is no readable one."""
+        return read_outcome(self.directory / name).get("key")
+
+    def write(self) -> None:
+        """Put ``sweep.json`` in its place in one atomic step."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        write_json(
+            self.directory / LEDGER,
+            {
+                "schema": SCHEMA,
+                "name": self.directory.name,
+                "commands": self.commands,
+                "axes": self.axes,
+                "cells": [vars(cell) | {"overrides": list(cell.overrides)} for cell in self.cells.values()],
+                "figures": self.figures,
+            },
+        )
+
+
+def read_outcome(directory: Path) -> dict[str, Any]:
+    """A run directory's ``result.json`` as it is, empty where there is none or it cannot be read."""
+    try:
+        values = json.loads((directory / FILE).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold a sweep's ledger: one process at a time reads, merges and writes it."""
+    folder = directory / LOCKS
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "ledger.lock"):
+        yield
+
+
+@contextmanager
+def claimed(directory: Path, cell: Cell) -> Iterator[bool]:
+    """Hold a cell while it runs; False if another process holds it. The kernel frees it when a process dies."""
+    folder = directory / LOCKS
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{cell.key}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def set_aside(directory: Path) -> Path | None:
+    """Rename a sweep's folder to ``NAME.DATE_TIME``; None if there is none."""
+    if not directory.exists():
+        return None
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    names = (f"{directory.name}.{stamp}{suffix}" for suffix in ("", *(f"-{number}" for number in range(2, 1000))))
+    target = next(path for path in map(directory.with_name, names) if not path.exists())
+    return directory.rename(target)

@@ -1,0 +1,39 @@
+"""What a net costs before it is trained: parameters and arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Trainable and frozen parameters together, and floating-point operations of one picture's forward pass.
+
+    A multiplication and the addition after it count as two operations.
+    """
+
+    parameters: int
+    flops: int
+
+
+def cost(make_net: Callable[[int], nn.Module], num_classes: int, image_size: tuple[int, int]) -> Cost:
+    """Build the net on the meta device (no memory, no arithmetic) and count.
+
+    Raises:
+        ValueError: the net cannot be built so, or not for pictures of that size.
+    """
+    with torch.device("meta"):
+        net = make_net(num_classes).eval()
+        image = torch.empty(1, 3, *image_size)
+    counter = FlopCounterMode(display=False)
+    try:
+        with counter, torch.no_grad():
+            net(image)
+    except RuntimeError as error:
+        raise ValueError(f"the model does not fit {image_size[0]}x{image_size[1]} pictures: {error}") from None
+    return Cost(sum(parameter.numel() for parameter in net.parameters()), counter.get_total_flops())

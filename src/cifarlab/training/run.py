@@ -1,0 +1,246 @@
+"""One run: built objects in, a Result out, everything worth keeping in the run directory."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import lightning
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.loggers import Logger
+from torch import nn
+
+from cifarlab.data.module import ImageData
+from cifarlab.data.seeds import Seeds
+from cifarlab.figures.confusion import confusion
+from cifarlab.figures.curves import curves
+from cifarlab.result import Identity, Result, Status, write_text
+from cifarlab.training.checkpoints import BestWeights, LastState, discard, load_weights
+from cifarlab.training.classifier import Classifier, MakeOptimizer, MakeSchedule
+from cifarlab.training.cost import cost
+from cifarlab.training.environment import write_environment
+from cifarlab.training.evaluation import Evaluation, evaluate
+from cifarlab.training.hardware import device_name, peak_memory_bytes, quiet_allocator, reset_peak_memory
+from cifarlab.training.interruption import Interrupted, raising_on_signals
+from cifarlab.training.loggers import Loggers, log_hyperparameters
+from cifarlab.training.penalties import NoPenalty, Penalty
+from cifarlab.training.records import Clock, Diverged, History, StopWhenDiverged, read_metrics
+from cifarlab.training.trainer import TrainerSettings
+
+MakeNet = Callable[[int], nn.Module]
+Keep = Literal["all", "best", "none"]
+
+
+def run(
+    directory: Path,
+    *,
+    identity: Identity,
+    seeds: Seeds,
+    epochs: int,
+    net: MakeNet,
+    data: ImageData,
+    optimizer: MakeOptimizer,
+    schedule: MakeSchedule,
+    penalty: Penalty | None = None,
+    trainer: TrainerSettings | None = None,
+    loggers: Loggers | None = None,
+    label_smoothing: float = 0.0,
+    early_stopping: int | None = None,
+    checkpoints: Keep = "all",
+    figures: Sequence[str] = ("curves", "confusion"),
+    one_of_many: bool = False,
+) -> Result:
+    """Train, choose the weights on validation, test once, and write the run directory.
+
+    A directory that holds ``checkpoints/last.ckpt`` is gone on with, to the same digits on the CPU as if it had not
+    been stopped. The result says how the run ended; no exception of the run leaves this function.
+
+    Args:
+        directory: the run directory; made if need be.
+        identity: who the run is, for its record.
+        seeds: of the first weights, the order of the pictures and their augmentation.
+        epochs: passes over the training split.
+        net: number of classes -> net; called after seeding.
+        data: not yet set up.
+        optimizer: net -> optimizer.
+        schedule: optimizer and budget -> Lightning's scheduler config.
+        penalty: a scalar of the net added to the loss.
+        trainer: precision, devices and the like.
+        loggers: where curves go besides ``history.csv``.
+        label_smoothing: in [0, 1).
+        early_stopping: epochs without a better validation loss after which training ends.
+        checkpoints: what a finished run keeps.
+        figures: of ``curves`` and ``confusion``.
+        one_of_many: the run's progress bar vanishes with it.
+    """
+    quiet_allocator()
+    settings = trainer or TrainerSettings()
+    directory.mkdir(parents=True, exist_ok=True)
+    made_loggers = (loggers or Loggers()).make(directory)
+    sitting = _Sitting(directory, settings, made_loggers, epochs, early_stopping, keep_bar=not one_of_many)
+    record = sitting.blank(identity)
+    status: Status = "failed"
+    try:
+        with raising_on_signals():
+            classifier = _prepare(sitting, seeds, net, data, optimizer, schedule, penalty, label_smoothing, record)
+            _fit(sitting, classifier, data)
+            evaluation = _evaluate(sitting, classifier, data)
+            record.metrics = _selected_metrics(sitting.history, sitting.best) | evaluation.metrics
+            record.metrics |= classifier.penalty.report(classifier.net)
+            record.selected = {"by": sitting.best.by, "epoch": sitting.best.epoch}
+            _write_outcome(sitting, evaluation, figures)
+            status = "finished"
+    except Interrupted as reason:
+        status, record.error = "interrupted", f"stopped by {reason}"
+    except Diverged as error:
+        status, record.error = "diverged", str(error)
+    except BaseException:  # SystemExit too: a job of a sweep must not take the others with it
+        record.error = traceback.format_exc()
+    return _close(sitting, record, status, checkpoints)
+
+
+@dataclass
+class _Sitting:
+    """What one sitting at a run holds on to: callbacks, Trainer, clocks."""
+
+    directory: Path
+    settings: TrainerSettings
+    loggers: list[Logger]
+    epochs: int
+    early_stopping: int | None
+    keep_bar: bool
+    seconds_data: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.clock = Clock()
+        self.history = History(self.directory, self.clock)
+        self.best = BestWeights(self.directory)
+        self.last = LastState(self.directory)
+        stop: list[Callback] = []
+        if self.early_stopping is not None:
+            stop = [EarlyStopping("val/loss", patience=self.early_stopping)]
+        # LastState comes last: it saves what the callbacks before it have just learnt.
+        callbacks = [StopWhenDiverged(), self.clock, *stop, self.history, self.best, self.last]
+        self.trainer: Trainer = self.settings.make(
+            self.epochs, self.directory, callbacks, self.loggers, keep_bar=self.keep_bar
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.trainer.strategy.root_device
+
+    def blank(self, identity: Identity) -> Result:
+        return Result(
+            status="failed",
+            key=identity.key,
+            group=identity.group,
+            overrides=list(identity.overrides),
+            knobs=dict(identity.knobs),
+            seed=identity.seed,
+            device=device_name(self.device),
+            precision=self.settings.resolved_precision,
+            started=_timestamp(),
+        )
+
+
+def _prepare(
+    sitting: _Sitting,
+    seeds: Seeds,
+    make_net: MakeNet,
+    data: ImageData,
+    optimizer: MakeOptimizer,
+    schedule: MakeSchedule,
+    penalty: Penalty | None,
+    label_smoothing: float,
+    record: Result,
+) -> Classifier:
+    """Seed, load the data, build the net."""
+    reset_peak_memory(sitting.device)
+    write_environment(sitting.directory, sitting.device)
+    before = time.perf_counter()
+    data.trainer = sitting.trainer
+    data.prepare_data()
+    data.setup("fit")
+    sitting.seconds_data = time.perf_counter() - before
+    if sitting.early_stopping is not None and not data.sizes["val"]:
+        raise ValueError("early_stopping needs a validation split; set data.val_fraction above 0")
+    counted = cost(make_net, data.num_classes, data.image_size)
+    record.parameters, record.flops = counted.parameters, counted.flops
+    lightning.seed_everything(seeds.init % 2**32, verbose=False)
+    net = make_net(data.num_classes)
+    if sitting.settings.channels_last:
+        net = net.to(memory_format=torch.channels_last)
+    if sitting.settings.compile:
+        net.compile()
+    if hasattr(net, "fit_to_images") and not sitting.last.path.exists():
+        net.fit_to_images(next(iter(data.batches("train", batch_size=5000)))[0])
+    return Classifier(
+        net,
+        optimizer=optimizer,
+        schedule=schedule,
+        penalty=penalty or NoPenalty(),
+        label_smoothing=label_smoothing,
+        top5=data.num_classes >= 100,
+    )
+
+
+def _fit(sitting: _Sitting, classifier: Classifier, data: ImageData) -> None:
+    resume_from = sitting.last.path if sitting.last.path.exists() else None
+    sitting.trainer.fit(classifier, datamodule=data, ckpt_path=resume_from, weights_only=True)
+
+
+def _evaluate(sitting: _Sitting, classifier: Classifier, data: ImageData) -> Evaluation:
+    load_weights(sitting.best.path, classifier.net)
+    return evaluate(classifier, data, sitting.trainer)
+
+
+def _write_outcome(sitting: _Sitting, evaluation: Evaluation, figures: Sequence[str]) -> None:
+    write_text(sitting.directory / "report.txt", evaluation.report())
+    drawn = {"curves": lambda: curves(sitting.history.columns())}
+    drawn["confusion"] = lambda: confusion(evaluation.confusion, evaluation.classes)
+    folder = sitting.directory / "figures"
+    for name in figures:
+        folder.mkdir(exist_ok=True)
+        figure = drawn[name]()
+        figure.savefig(folder / f"{name}.png", dpi=120)
+        for logger in sitting.loggers:
+            if hasattr(logger.experiment, "add_figure"):
+                logger.experiment.add_figure(name, figure, sitting.trainer.global_step)
+
+
+def _selected_metrics(history: History, best: BestWeights) -> dict[str, float]:
+    """Train and validation metrics of the epoch whose weights were chosen."""
+    row = next(row for row in history.rows if row["epoch"] == best.epoch)
+    return {name: value for name, value in read_metrics(row).items() if "/" in name}
+
+
+def _close(sitting: _Sitting, record: Result, status: Status, keep: Keep) -> Result:
+    """Fill in what is known however the run ended, and write the result last."""
+    record.status = status
+    record.epochs = len(sitting.history.rows)
+    if not record.metrics and sitting.best.epoch >= 0 and status != "diverged":
+        record.metrics = _selected_metrics(sitting.history, sitting.best)
+    clock = sitting.clock
+    record.seconds = {"data": sitting.seconds_data, **clock.seconds, "total": clock.total}
+    record.images_per_second = clock.images_per_second
+    record.peak_memory_bytes = peak_memory_bytes(sitting.device)
+    record.finished = _timestamp()
+    log_hyperparameters(sitting.loggers, record.knobs, record.metrics)
+    for logger in sitting.loggers:
+        logger.finalize("success" if status == "finished" else "failed")
+    if status == "finished":
+        discard(sitting.directory, keep)
+    if sitting.trainer.is_global_zero:
+        record.write(sitting.directory)
+    return record
+
+
+def _timestamp() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

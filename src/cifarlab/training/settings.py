@@ -1,0 +1,72 @@
+"""The keys at the top of a configuration that belong to no group."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from cifarlab.figures import OF_A_RUN, OF_A_SWEEP, is_known
+
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+
+
+class Settings:
+    """What a run is told besides its parts.
+
+    Args:
+        seed: governs everything random; 0 is a seed.
+        seed_init: of the first weights; ``seed`` unless given.
+        seed_order: of the order of the training pictures; ``seed`` unless given.
+        seed_augment: of the augmentation and of dropout; ``seed`` unless given.
+        epochs: passes over the training split.
+        label_smoothing: share of the target spread over all classes.
+        early_stopping: epochs without a better validation loss after which training ends; null trains to the end.
+        checkpoints: what a finished run keeps: all, only the best weights, or none.
+        figures: pictures drawn at the end of a run or of a sweep.
+        sweep: name of the sweep's folder; null names it by what is not swept.
+        plan: print the cells of a sweep and stop.
+        fresh: set the sweep's old folder aside and start over.
+        skip_invalid: leave out the cells of a sweep that cannot be run.
+        allow: import paths of your own models and data sets that a config may name; only the command line may set it.
+
+    Raises:
+        ValueError: a figure that nobody draws.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: Seed = 0,
+        seed_init: Seed | None = None,
+        seed_order: Seed | None = None,
+        seed_augment: Seed | None = None,
+        epochs: Annotated[int, Ge(1), Le(1_000_000)] = 30,
+        label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        early_stopping: Annotated[int, Gt(0)] | None = None,
+        checkpoints: Literal["auto", "all", "best", "none"] = "auto",
+        figures: tuple[str, ...] = OF_A_RUN,
+        sweep: str | None = None,
+        plan: bool = False,
+        fresh: bool = False,
+        skip_invalid: bool = False,
+        allow: tuple[str, ...] = (),
+    ) -> None:
+        for name in figures:
+            if not is_known(name):
+                known = ", ".join(dict.fromkeys(OF_A_RUN + OF_A_SWEEP))
+                raise ValueError(f"figures={name}: there is no such figure; allowed: {known}")
+        self.seed = seed
+        self.seed_init = seed_init
+        self.seed_order = seed_order
+        self.seed_augment = seed_augment
+        self.epochs = epochs
+        self.label_smoothing = label_smoothing
+        self.early_stopping = early_stopping
+        self.checkpoints = checkpoints
+        self.figures = figures
+        self.sweep = sweep
+        self.plan = plan
+        self.fresh = fresh
+        self.skip_invalid = skip_invalid
+        self.allow = allow

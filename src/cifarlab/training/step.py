@@ -1,0 +1,57 @@
+"""The arithmetic of one step as plain functions of tensors."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Sums(NamedTuple):
+    """Scalars summed over a batch, kept on its device; an epoch's mean is the quotient of two of them.
+
+    Cross entropy, and how many pictures were right at the first guess, right within five guesses, and seen.
+    """
+
+    loss: Tensor
+    correct: Tensor
+    correct_top5: Tensor
+    count: Tensor
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross entropy, computed in float32.
+
+    Args:
+        logits: ``(B, C)``, any float type.
+        labels: int64 ``(B,)``, or float ``(B, C)`` where pictures were mixed.
+        label_smoothing: share of the target spread over all classes, in [0, 1) (Szegedy et al. 2016, section 7).
+    """
+    return F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+
+
+def hard_labels(labels: Tensor) -> Tensor:
+    """int64 ``(B,)``: the labels, or the heavier class of mixed ones."""
+    return labels.argmax(dim=1) if labels.ndim == 2 else labels
+
+
+@torch.no_grad()
+def metric_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Sums:
+    """What a batch adds to its epoch, without a copy to the host.
+
+    Args:
+        logits: ``(B, C)``.
+        labels: int64 ``(B,)`` or float ``(B, C)``.
+        loss: the batch's mean loss, a scalar.
+    """
+    target = hard_labels(labels)
+    best = logits.topk(min(5, logits.shape[1]), dim=1).indices == target[:, None]
+    count = torch.full_like(loss, len(labels), dtype=torch.float32)
+    return Sums(
+        loss=loss.detach().float() * count,
+        correct=best[:, 0].sum().float(),
+        correct_top5=best.any(dim=1).sum().float(),
+        count=count,
+    )

@@ -1,0 +1,96 @@
+"""What all verbs share at the command line: paths as they are typed, errors without tracebacks."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cifarlab.configure import ConfigError
+
+CONF = Path(sys.argv[0]).resolve().parent / "conf"
+# Keys whose value is a path: it may hold what Hydra's grammar would take for a list, a sweep or an assignment.
+PATH_KEYS = ("run", "resume", "data.root", "weights")
+PATH_OVERRIDE = re.compile(rf"^(\+{{0,2}}(?:{'|'.join(re.escape(key) for key in PATH_KEYS)}))=(.*)$", re.DOTALL)
+
+
+def call(main: Callable[[], None], *, composed: bool = True) -> None:
+    """Run a verb; if Hydra composes its config, the arguments are rewritten for Hydra first.
+
+    What the user can mend (a `ValueError` of ours, an error of Hydra's grammar or composition) is one message on
+    standard error and exit code 2; a traceback means a fault of the program.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its errors in its own words and leaves
+    register_resolvers()
+    try:
+        if composed:
+            sys.argv[1:] = [prepare(argument) for argument in sys.argv[1:]]
+        main()
+    except (ValueError, HydraException, OmegaConfBaseException) as error:
+        leave(error)
+
+
+def leave(error: BaseException) -> NoReturn:
+    """Say what is wrong and end the process with exit code 2."""
+    print(str(error).strip() or type(error).__name__, file=sys.stderr)
+    sys.exit(2)
+
+
+def prepare(argument: str) -> str:
+    """An argument as Hydra is to read it.
+
+    Paths are quoted. ``key=value`` becomes ``++key=value``: the signatures know all keys, the YAML files only those
+    that differ from a default, and whether a key exists is checked against the signatures later.
+
+    Raises:
+        ConfigError: ``~key``.
+    """
+    if argument.startswith("~"):
+        raise ConfigError([f"{argument}: nothing can be taken away; choose another option, or set the key to null"])
+    argument = quote_path(argument)
+    key, equals, _ = argument.partition("=")
+    is_group = "/" in key or "@" in key or (CONF / key).is_dir()
+    if not equals or key.startswith(("+", "-")) or key.startswith("hydra.") or is_group:
+        return argument
+    return f"++{argument}"
+
+
+def quote_path(argument: str) -> str:
+    """``run=a/b=1,c=2`` -> ``run='a/b=1,c=2'``, so that Hydra reads the path as typed."""
+    match = PATH_OVERRIDE.match(argument)
+    if match is None or match[2][:1] in ("'", '"', "$") or not match[2]:
+        return argument
+    escaped = match[2].replace("\\", "\\\\").replace("'", "\\'")
+    return f"{match[1]}='{escaped}'"
+
+
+def register_resolvers() -> None:
+    """``unique`` and ``run_name``, with which the config names the directory of a single run."""
+    OmegaConf.register_new_resolver("unique", _unique, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+
+
+def _unique(name: str) -> str:
+    """Claim ``outputs/NAME``, or NAME-2, NAME-3, ...: runs started in the same second do not meet."""
+    folder = Path("outputs")
+    folder.mkdir(exist_ok=True)
+    for attempt in range(1, 1000):
+        candidate = name if attempt == 1 else f"{name}-{attempt}"
+        try:
+            (folder / candidate).mkdir()
+        except FileExistsError:
+            continue
+        return candidate
+    raise ValueError(f"outputs/{name}: a thousand runs of this name started in the same second")
+
+
+def _run_name(*parts: object) -> str:
+    chosen: Sequence[str] = [str(part) for part in parts if part not in (None, "None", "null", "")]
+    return chosen[0] if chosen else "run"

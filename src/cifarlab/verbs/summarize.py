@@ -1,0 +1,124 @@
+"""`python summarize.py SWEEP_DIR`: read a sweep back. Needs no torch and no Hydra."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cifarlab.summary.markdown import Findings
+
+HELP = """\
+usage: python summarize.py SWEEP_DIR [compare=KNOB] [figures=[NAME,...]]
+
+Rebuilds SWEEP_DIR/summary/ from whatever jobs exist: runs.csv (a row a job), cells.csv (a row a setting, with mean, standard
+deviation and 95 % interval over its seeds), summary.md, index.html and the figures. SWEEP_DIR is a sweep's folder
+(multirun/NAME) or any folder of runs (outputs).
+
+  compare=KNOB        compare the values of a knob in pairs, over all runs that are alike in everything else
+  figures=[NAME,...]  figures beyond the usual: heatmap_X_Y, marginal_X, grid3d_X_Y_Z, curves, cost (X, Y, Z: swept knobs)
+
+Prints the best settings and, on the last line, the path of the page. Exit code 1: nothing found, 2: a wrong argument."""
+
+SHOWN = 12
+WIDE = 140  # columns of text where the output is no terminal
+
+
+class UsageError(ValueError):
+    """The command line cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command line of summarize.py."""
+
+    sweep_dir: str
+    compare: str | None = None
+    figures: list[str] = field(default_factory=list)
+
+
+def parse_arguments(argv: Sequence[str]) -> Arguments:
+    """Read the command line; a path may hold `=`: only `compare=` and `figures=` at the start are options.
+
+    Raises:
+        UsageError: no directory, two, or an option that does not exist.
+    """
+    paths: list[str] = []
+    compare: str | None = None
+    figures: list[str] = []
+    for argument in argv:
+        key, given, value = argument.partition("=")
+        if given and key == "compare":
+            compare = value
+        elif given and key == "figures":
+            figures = [name.strip(" '\"") for name in value.strip("[] ").split(",") if name.strip()]
+        elif argument.startswith("--"):
+            raise UsageError(f"unknown option {argument}")
+        else:
+            paths.append(argument)
+    if len(paths) != 1:
+        raise UsageError(f"expected one SWEEP_DIR, got {len(paths)}: {' '.join(paths) or 'none'}")
+    if compare == "":
+        raise UsageError("compare= needs the name of a knob")
+    return Arguments(paths[0], compare, figures)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if {"-h", "--help"} & set(arguments):
+        print(HELP)
+        return 0
+    try:
+        parsed = parse_arguments(arguments)
+    except UsageError as error:
+        print(f"{error}\n\n{HELP}", file=sys.stderr)
+        return 2
+    # Imported late: --help and a mistyped command need not wait for pandas and matplotlib.
+    from cifarlab.summary.load import NothingFound
+    from cifarlab.summary.write import write_summary
+
+    try:
+        path, findings = write_summary(parsed.sweep_dir, parsed.compare, parsed.figures)
+    except (ValueError, OSError) as error:
+        print(f"summarize: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError) and not isinstance(error, NothingFound) else 1
+    report(findings)
+    print(path)
+    return 0
+
+
+def report(findings: Findings) -> None:
+    """Print what was found: counts, warnings, the best settings, the comparison."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from cifarlab.summary.comparison import about, brief
+    from cifarlab.summary.markdown import cell_text, counts, ranking, verdict
+
+    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
+    console.print(f"[bold]{escape(findings.sweep.name)}[/bold]  {escape(counts(findings.sweep))}")
+    tables = {"Settings by validation": ranking(findings)}
+    if findings.comparison is not None:
+        tables[f"Comparison: {about(findings.comparison)}"] = brief(findings.comparison)
+    for name, rows in tables.items():
+        shown = Table(
+            title=name if len(rows) <= SHOWN else f"{name} (first {SHOWN} of {len(rows)})", title_justify="left"
+        )
+        for column in rows:
+            shown.add_column(escape(str(column)), justify="right")
+        for row in rows.head(SHOWN).itertuples(index=False):
+            shown.add_row(*(escape(cell_text(cell)) for cell in row))
+        if len(rows):
+            console.print(shown)
+    for sentence in verdict(findings):
+        console.print(escape(sentence), highlight=False)
+    for warning in findings.noise.warnings:
+        console.print(f"[bold yellow]Warning:[/bold yellow] {escape(warning)}", highlight=False)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

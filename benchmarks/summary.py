@@ -22,7 +22,7 @@ HEADER = "epoch,train/loss,train/acc,val/loss,val/acc,lr,seconds"
 
 
 def make_sweep(folder: Path, jobs: int, axes: dict[str, list[float]] | None = None, epochs: int = EPOCHS) -> None:
-    """Write a sweep directory as train.py leaves one: result.json and history.csv a job, one job in a hundred failed."""
+    """Write a sweep directory as train.py leaves one: result.json and history.csv a job; one in a hundred failed."""
     axes = axes or AXES
     draw = random.Random(0)
     cells = []

@@ -8,7 +8,7 @@ import pytest
 
 
 class Mirror:
-    """Serves one file under several paths: /good /plain (no ranges) /cut /wrongcut /slow /stall /wrong /short /page; else 404."""
+    """Serves one file under /good /plain (no ranges) /cut /slow /stall, faults under /wrong /wrongcut /short /page."""
 
     def __init__(self) -> None:
         self.content = b""

@@ -17,12 +17,12 @@ from cifarlab.figures.style import FAINT, PALETTE, SEQUENTIAL, canvas, literal, 
 SPLITS = {"train": PALETTE[1], "val": PALETTE[0]}
 
 
-def curves(history: Mapping[str, Sequence[float]]) -> Figure:
+def curves(history: Mapping[str, Sequence[float] | np.ndarray]) -> Figure:
     """Loss, accuracy and learning rate by epoch of one run.
 
     Args:
-        history: columns of `history.csv` by name, each (epochs,); NaN where an epoch was not measured. `epoch` may be left
-            out and counts from 0 then. Panels without data are left out.
+        history: columns of `history.csv` by name, each (epochs,); NaN where an epoch was not measured. `epoch` may be
+            left out and counts from 0 then. Panels without data are left out.
 
     Raises:
         ValueError: none of `train/loss val/loss train/acc val/acc lr` is there.
@@ -60,7 +60,7 @@ def curves(history: Mapping[str, Sequence[float]]) -> Figure:
 class RunCurve:
     """One run among many: its history, what it is coloured by, and whether it ended well."""
 
-    history: Mapping[str, Sequence[float]]
+    history: Mapping[str, Sequence[float] | np.ndarray]
     colour_by: str
     finished: bool = True
 
@@ -136,11 +136,11 @@ def _lines(panel: Axes, runs: Sequence[RunCurve], column: str, colours: Mapping[
     panel.autoscale_view()
 
 
-def _measured(history: Mapping[str, Sequence[float]], column: str) -> bool:
+def _measured(history: Mapping[str, Sequence[float] | np.ndarray], column: str) -> bool:
     return column in history and bool(np.isfinite(np.asarray(history[column], dtype=float)).any())
 
 
-def _points(history: Mapping[str, Sequence[float]], column: str) -> tuple[np.ndarray, np.ndarray]:
+def _points(history: Mapping[str, Sequence[float] | np.ndarray], column: str) -> tuple[np.ndarray, np.ndarray]:
     values = np.asarray(history[column], dtype=float)
     epochs = np.asarray(history.get("epoch", np.arange(len(values))), dtype=float)
     kept = np.isfinite(values) & np.isfinite(epochs)

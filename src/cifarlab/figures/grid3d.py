@@ -16,7 +16,7 @@ Axis = tuple[str, Sequence[str]]
 def grid3d(
     mean: np.ndarray, failed: np.ndarray, axes: tuple[Axis, Axis, Axis], *, metric: str, note: str = ""
 ) -> Figure:
-    """The 3-D grid (R5.4): a ball for each triple of values, coloured by the mean; a cross where all of its runs failed.
+    """The 3-D grid (R5.4): a ball a triple of values, coloured by the mean; a cross where all of its runs failed.
 
     Args:
         mean: (len x, len y, len z) float, NaN where nothing finished. failed: (len x, len y, len z) int.
@@ -33,7 +33,13 @@ def grid3d(
         best = known[int(np.argmax(colours))]
         cube.scatter(*best[:, None], s=420, facecolors="none", edgecolors=FAILED, linewidths=2, depthshade=False)
         cube.text(
-            *(best + [0, 0, 0.12]), f"{colours.max():.4f}", color=INK, fontsize=9, ha="center", va="bottom", zorder=9
+            *(best + np.array([0, 0, 0.12])),
+            f"{colours.max():.4f}",
+            color=INK,
+            fontsize=9,
+            ha="center",
+            va="bottom",
+            zorder=9,
         )
     if len(lost):
         cube.scatter(*lost.T, marker="x", s=90, color=FAILED, depthshade=False)

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cifarlab.figures.style import FAILED, DPI, FAINT, SEQUENTIAL, headline, literal, tidy, title
+from cifarlab.figures.style import DPI, FAILED, FAINT, SEQUENTIAL, headline, literal, tidy, title
 
 # Above this many cells a panel's text would be too small to read and slow to draw; the page's heatmap has hover.
 ANNOTATED_CELLS = 120
@@ -137,7 +137,7 @@ def _annotate(axis: Axes, panel: Panel, scale: Normalize, factor: int) -> None:
                 color=colour,
             )
         if failed:
-            mark = f"\N{MULTIPLICATION X} {failed}" if n else f"\N{MULTIPLICATION X}\n{failed} failed"
+            mark = f"\N{MULTIPLICATION X} {failed}" if n else f"\N{MULTIPLICATION X}\n{failed} not\nfinished"
             where = (column + 0.46, row + 0.44) if n else (column, row)
             box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
             text = axis.text(*where, mark, fontsize=7, color=FAILED, fontweight="bold", bbox=box)

@@ -70,7 +70,7 @@ def mistakes(
     """The wrong answers that the net was surest of: what it said in red with its confidence, the truth below.
 
     Args:
-        images: (N, H, W, 3). labels, predicted: (N,) int in [0, C). confidence: (N,) float in [0, 1], of the prediction.
+        images: (N, H, W, 3). labels, predicted: (N,) int in [0, C). confidence: (N,) float in [0, 1].
         classes: C names. most: how many are shown.
     """
     truth, said, sure = np.asarray(labels), np.asarray(predicted), np.asarray(confidence, dtype=float)
@@ -100,8 +100,8 @@ def filters(weights: ArrayLike, *, channels: Literal["together", "apart"] = "tog
     """Filters of a convolution, each scaled to [0, 1] on its own (R1.4, R4.6).
 
     Args:
-        weights: (F, C, h, w) float. channels: `together` shows three channels as one RGB picture, `apart` a grey picture
-            for each channel, a filter a row. most: how many filters are shown.
+        weights: (F, C, h, w) float. channels: `together` shows three channels as one RGB picture, `apart` a grey
+            picture for each channel. most: how many filters are shown.
 
     Raises:
         ValueError: `together` without exactly three channels.
@@ -128,8 +128,8 @@ def feature_maps(maps: Mapping[str, ArrayLike], *, channel: int | None = None) -
     """Intermediate features of one picture (R4.5).
 
     Args:
-        maps: by layer, (C, h, w) float each. channel: with a number, one picture a layer, of this channel (modulo C); without,
-            a row a layer with its first channels.
+        maps: by layer, (C, h, w) float each. channel: with a number, one picture a layer, of this channel (modulo C);
+            without, a row a layer with its first channels.
 
     Raises:
         ValueError: there is no layer.
@@ -180,7 +180,7 @@ def unit(values: np.ndarray) -> np.ndarray:
 
 
 def _grid(tiles: Sequence[np.ndarray], names: Sequence[str], columns: int, note: str = "") -> Figure:
-    """Pictures row by row with a name above each, laid out by hand: a hundred axes keep a layout engine busy for seconds."""
+    """Pictures row by row, a name above each; laid out by hand, as a hundred axes keep a layout engine busy."""
     columns = max(columns, 1)
     rows = max(-(-len(tiles) // columns), 1)
     lines = max((name.count("\n") + 1 for name in names), default=1)

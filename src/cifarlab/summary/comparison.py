@@ -16,10 +16,11 @@ from cifarlab.summary.values import label
 COLUMNS = ("knob", "a", "b", "metric", "pairs", "settings", "effect", "sd", "low", "high", "p", "p_holm")
 NEEDED = ("pairs_needed", "seeds_needed")
 METHOD = (
-    "Effect is the mean of b minus a over pairs of finished runs that share their seed and every other axis; interval and p "
-    "are those of the paired t-test (95 %, two-sided); p_holm is corrected for the number of comparisons (Holm 1979). "
-    "pairs_needed = (z_0.975 + z_0.80)^2 sd^2 / effect^2 + z_0.975^2 / 2 finds such an effect in four of five studies at "
-    "5 %; seeds_needed spreads these pairs over the settings compared (at least two seeds)."
+    "Effect is the mean of b minus a over pairs of finished runs that share their seed and every other axis; interval "
+    "and p are those of the paired t-test (95 %, two-sided); p_holm is corrected for the number of comparisons (Holm "
+    "1979). "
+    "pairs_needed = (z_0.975 + z_0.80)^2 sd^2 / effect^2 + z_0.975^2 / 2 finds such an effect in four of five studies "
+    "at 5 %; seeds_needed spreads these pairs over the settings compared (at least two seeds)."
 )
 
 
@@ -37,7 +38,8 @@ def compare(sweep: Sweep, knob: str) -> pd.DataFrame:
         difference = (grid[b] - grid[a]).dropna()
         if difference.empty:
             continue
-        settings = len(difference.index.droplevel("seed").unique()) if difference.index.nlevels > 1 else 1
+        keys = difference.index.to_frame().drop(columns="seed")
+        settings = len(keys.drop_duplicates()) if len(keys.columns) else 1
         test = paired_test(difference.to_numpy())
         needed = pairs_needed(test.effect, test.sd)
         measured = (test.n, settings, test.effect, test.sd, test.low, test.high, test.p, np.nan)

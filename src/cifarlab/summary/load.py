@@ -13,13 +13,19 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from cifarlab.summary.values import absent, label, ordered, parse, plain
+from cifarlab.summary.knobs import Record, axes_and_others, fill_groups, is_seed, knob_name, knobs_of
+from cifarlab.summary.values import absent, label, ordered, parse
 
 CORE = ("name", "status", "key", "group", "seed")
 FACTS = ("epochs", "images_per_second", "parameters", "flops", "peak_memory_bytes", "device", "precision")
 TIMES = ("started", "finished")
 STATUSES = ("finished", "failed", "diverged", "interrupted", "missing")
-Record = dict[str, Any]
+
+
+_NOTHING = (
+    "{directory} holds no run: expected subdirectories with a result.json or a .hydra folder, as "
+    "`python train.py -m ...` leaves them in multirun/NAME, or a sweep.json with planned cells"
+)
 
 
 class NothingFound(ValueError):
@@ -77,12 +83,12 @@ class Sweep:
 def load(sweep_dir: str | Path) -> pd.DataFrame:
     """The runs of a sweep, or of any folder of runs, as a table.
 
-    A row is a subdirectory with a `result.json` or a `.hydra/`, or a cell that `sweep.json` plans and that has no folder
-    yet. Columns: `name status key group seed`, the swept knobs, every other knob, each metric under its own name
-    (`val/acc`), `selected_by selected_epoch`, `seconds_data ... seconds_total`, `epochs images_per_second parameters flops
-    peak_memory_bytes device precision started finished error`. A run without result is `missing`. A knob that is `null` reads
-    `null`; an empty cell means that the run has no such knob. Where two columns would share a name the later one is
-    called `metric.NAME` or `result.NAME`.
+    A row is a subdirectory with a `result.json` or a `.hydra/`, or a cell that `sweep.json` plans and that has no
+    folder yet. Columns: `name status key group seed`, the swept knobs, every other knob, each metric under its own name
+    (`val/acc`), `selected_by selected_epoch`, `seconds_data ... seconds_total`, `epochs images_per_second parameters
+    flops peak_memory_bytes device precision started finished error`. A run without result is `missing`. A knob that is
+    `null` reads `null`; an empty cell means that the run has no such knob. Where two
+    columns would share a name the later one is called `metric.NAME` or `result.NAME`.
 
     Raises:
         NothingFound: (a ValueError) the directory holds no run, or is itself a run.
@@ -99,11 +105,11 @@ def read_sweep(sweep_dir: str | Path) -> Sweep:
     if not records:
         raise NothingFound(_NOTHING.format(directory=directory))
     written = {axis: [parse(str(value)) for value in values] for axis, values in plan.get("axes", {}).items()}
-    written = {_knob_name(axis, records): values for axis, values in written.items()}
+    written = {knob_name(axis, records): values for axis, values in written.items()}
     for record in records:
-        record["knobs"] = _knobs(record, written)
-    axes, varying = _axes(records, [axis for axis in written if not is_seed(axis)], planned=bool(written))
-    _fill_groups(records, axes)
+        record["knobs"] = knobs_of(record, written)
+    axes, varying = axes_and_others(records, [axis for axis in written if not is_seed(axis)], planned=bool(written))
+    fill_groups(records, axes)
     return Sweep(
         directory=directory,
         name=str(plan.get("name") or directory.resolve().name),
@@ -114,17 +120,6 @@ def read_sweep(sweep_dir: str | Path) -> Sweep:
         runs=_table(records, [*axes, *varying]),
         written={_knob_column(axis): values for axis, values in written.items()},
     )
-
-
-def is_seed(knob: str) -> bool:
-    """True for `seed`, `seed_init`, `seed_order`, `seed_augment`: what repeats a setting and is no knob of it."""
-    return knob == "seed" or knob.startswith("seed_")
-
-
-_NOTHING = (
-    "{directory} holds no run: expected subdirectories with a result.json or a .hydra folder, as "
-    "`python train.py -m ...` leaves them in multirun/NAME, or a sweep.json with planned cells"
-)
 
 
 def _refuse(directory: Path) -> None:
@@ -190,60 +185,6 @@ def _split(override: str) -> tuple[str, str]:
     return key, value
 
 
-def _knob_name(axis: str, records: Sequence[Record]) -> str:
-    """The name under which results record an axis: `model.kernel_size` is the knob `kernel_size`."""
-    short = axis.rpartition(".")[2]
-    known = set().union(*(record["knobs"] for record in records))
-    return short if axis not in known and short in known else axis
-
-
-def _knobs(record: Record, axes: Iterable[str]) -> dict[str, Any]:
-    """The knobs of a run, with those axes that only its overrides tell."""
-    knobs = {knob: plain(value) for knob, value in record["knobs"].items()}
-    for key, text in record["overrides"].items():
-        for name in (key, key.rpartition(".")[2]):
-            if name in axes or is_seed(name):
-                knobs.setdefault(name, parse(text))
-    if record.get("seed") is None:
-        record["seed"] = knobs.get("seed")
-    return knobs
-
-
-def _axes(records: Sequence[Record], swept: Sequence[str], planned: bool) -> tuple[list[str], list[str]]:
-    """Axes and the further varying knobs: a knob that the axes already determine (`optimizer` fixes `momentum`) is none."""
-    names = list(dict.fromkeys(knob for record in records for knob in record["knobs"] if not is_seed(knob)))
-    texts = {name: [label(record["knobs"].get(name)) for record in records] for name in {*names, *swept}}
-    axes = list(swept)
-    rest = []
-    for name in names:
-        met = {text for text, record in zip(texts[name], records, strict=True) if name in record["knobs"]}
-        if name in axes or len(met) < 2:
-            continue
-        if _determined(texts[name], [texts[axis] for axis in axes], jointly=planned):
-            rest.append(name)
-        else:
-            axes.append(name)
-    return axes, rest
-
-
-def _determined(column: Sequence[str], axes: Sequence[Sequence[str]], jointly: bool) -> bool:
-    """Whether the column is a function of all the axes together, or (where no command says what was swept) of one."""
-    combinations = [list(zip(*axes, strict=True))] if jointly and axes else [list(axis) for axis in axes]
-    return any(len({*zip(axis, column, strict=True)}) == len({*axis}) for axis in combinations)
-
-
-def _fill_groups(records: Sequence[Record], axes: Sequence[str]) -> None:
-    """Give a run without recorded group that of a run with the same axes, else the text of its axes."""
-    known: dict[tuple[str, ...], str] = {}
-    settings = [tuple(label(record["knobs"].get(axis)) for axis in axes) for record in records]
-    for record, setting in zip(records, settings, strict=True):
-        if record["group"] is not None:
-            known.setdefault(setting, record["group"])
-    for record, setting in zip(records, settings, strict=True):
-        if record["group"] is None:
-            record["group"] = known.get(setting, " ".join(map("=".join, zip(axes, setting, strict=True))))
-
-
 def _knob_column(knob: str) -> str:
     return f"knob.{knob}" if knob in (*CORE, "error") else knob
 
@@ -260,9 +201,17 @@ def _table(records: Sequence[Record], first: Sequence[str]) -> pd.DataFrame:
     for key in (*FACTS, *TIMES):
         columns[key if key not in columns else f"result.{key}"] = [record.get(key) for record in records]
     columns["error"] = [record["error"] for record in records]
-    table = pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in columns.items()}).infer_objects()
-    numbers = [name for name in table if re.match(r"(metric\.)?(train|val|test)/|seconds_", str(name))]
+    table = pd.DataFrame({name: _series(column) for name, column in columns.items()})
+    numbers = [str(name) for name in table if re.match(r"(metric\.)?(train|val|test)/|seconds_", str(name))]
     return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numbers})
+
+
+def _series(values: Sequence[Any]) -> pd.Series:
+    """A column of the narrowest type; integers with gaps become Int64, where NaN would make floats of them."""
+    whole = all(value is None or type(value) is int for value in values)
+    if whole and None in values and any(value is not None for value in values):
+        return pd.Series(values, dtype="Int64")
+    return pd.Series(values, dtype=object).infer_objects()
 
 
 def _keys(records: Sequence[Record], section: str) -> list[str]:

@@ -19,13 +19,14 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from cifarlab.summary.charts import charts
 from cifarlab.summary.comparison import METHOD, about, brief
+from cifarlab.summary.findings import Findings, measured, ranking, verdict
 from cifarlab.summary.history import History
-from cifarlab.summary.interactive import charts
 from cifarlab.summary.load import STATUSES
-from cifarlab.summary.markdown import Findings, cell_text, measured, ranking, verdict
+from cifarlab.summary.markdown import cell_text
 from cifarlab.summary.tables import score, setting
-from cifarlab.summary.values import label
+from cifarlab.summary.values import absent, label
 
 MOST_ERRORS = 200
 HEADINGS = {
@@ -35,6 +36,10 @@ HEADINGS = {
     "curves": ("Curves", "Click a name in the legend to hide it, twice to show it alone."),
     "cost": ("Accuracy against cost", "The red line is the Pareto front: nothing cheaper is better."),
 }
+
+
+SETTINGS = "Best validation first; n counts finished runs. Test accuracies are in cells.csv: they are not for choosing."
+RUNS = "The name opens the run's directory."
 
 
 def page(findings: Findings, histories: Mapping[str, History], figures: Sequence[str]) -> str:
@@ -47,10 +52,10 @@ def page(findings: Findings, histories: Mapping[str, History], figures: Sequence
         result(findings),
         *(chart(name) for name in drawn if name in ("heatmap", "marginals", "grid3d")),
         comparison(findings),
-        section("Settings", data_table(*settings_rows(findings)), "settings", _SETTINGS),
+        section("Settings", data_table(*settings_rows(findings)), "settings", SETTINGS),
         *(chart(name) for name in drawn if name in ("curves", "cost")),
         troubles(findings),
-        section("Runs", data_table(*run_rows(findings)), "runs", _RUNS),
+        section("Runs", data_table(*run_rows(findings)), "runs", RUNS),
     ]
     return Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8")).substitute(
         title=escape(findings.sweep.name),
@@ -62,10 +67,6 @@ def page(findings: Findings, histories: Mapping[str, History], figures: Sequence
         table_style=read_package_file("html", "dt_bundle.css"),
         table_library=base64.b64encode(read_package_file("html", "dt_bundle.js").encode()).decode(),
     )
-
-
-_SETTINGS = "A row a setting, best validation first, n finished runs. Test accuracies stand in cells.csv: they are not for choosing."
-_RUNS = "A row a run; the name opens its directory."
 
 
 def embedded(content: Any) -> str:
@@ -118,10 +119,7 @@ def result(findings: Findings) -> str:
     if best is None:
         return section("Result", warnings + "".join(f"<p>{escape(line)}</p>" for line in verdict(findings)), "result")
     figures = [("setting", setting(findings.sweep, best), ""), *_best_numbers(best)]
-    numbers = "".join(
-        f'<div><span class="quiet">{escape(name)}</span><b>{escape(value)}</b><span class="quiet">{escape(more)}</span></div>'
-        for name, value, more in figures
-    )
+    numbers = "".join(f"<div>{quiet(name)}<b>{escape(value)}</b>{quiet(more)}</div>" for name, value, more in figures)
     lines = [f"Best of {len(findings.order)} by mean validation accuracy, measured on {findings.hardware}."]
     if len(findings.order) > 1:
         lines.append(
@@ -134,6 +132,11 @@ def result(findings: Findings) -> str:
         )
     words = "".join(f'<p class="quiet">{escape(line)}</p>' for line in lines)
     return section("Result", f'{warnings}<div class="best">{numbers}</div>{words}', "result")
+
+
+def quiet(text: str) -> str:
+    """Small grey text."""
+    return f'<span class="quiet">{escape(text)}</span>'
 
 
 def _best_numbers(best: pd.Series) -> list[tuple[str, str, str]]:
@@ -174,14 +177,14 @@ def run_rows(findings: Findings) -> tuple[list[str], Rows]:
     """The runs: name with its link, status, seed, knobs, metrics of training and validation, times and sizes."""
     sweep = findings.sweep
     plain = ["name", "status", "seed", *sweep.knobs]
-    plain += [name for name in sweep.runs if str(name).startswith(("train/", "val/"))]
+    plain += [name for name in map(str, sweep.runs) if name.startswith(("train/", "val/"))]
     plain += [
         name
         for name in ("selected_epoch", "seconds_total", "images_per_second", "parameters", "device")
         if name in sweep.runs
     ]
     status = {name: f'<span class="badge {name}">{name}</span>' for name in STATUSES}
-    links = {name: f'<a href="../{quote(name)}/">{escape(name)}</a>' for name in sweep.runs["name"]}
+    links = {name: f'<a href="../{quote(name)}/">{escape(name)}</a>' for name in sweep.runs["name"].tolist()}
     return _cells(sweep.runs[list(dict.fromkeys(plain))], {"name": links, "status": status})
 
 
@@ -192,13 +195,13 @@ def _cells(table: pd.DataFrame, ready: Mapping[str, Mapping[str, str]]) -> tuple
         values = table[name].tolist()
         made = ready.get(str(name), {})
         columns.append([(made.get(value) or escape(_shown(value)), value) for value in values])
-    return [str(name) for name in table], [list(row) for row in zip(*columns, strict=True)]
+    return list(map(str, table)), [list(row) for row in zip(*columns, strict=True)]
 
 
 def _shown(value: object) -> str:
     if isinstance(value, float) and not float(value).is_integer():
         return cell_text(value)
-    return "" if value is None or value != value else label(value)
+    return "" if absent(value) else label(value)
 
 
 def data_table(titles: Sequence[str], rows: Rows) -> str:
@@ -224,8 +227,8 @@ def troubles(findings: Findings) -> str:
     parts = []
     for name, status, error in zip(lost["name"], lost["status"], lost["error"], strict=True):
         known = isinstance(error, str) and bool(error.strip())
-        brief = error.strip().splitlines()[-1][:160] if known else "no error was recorded"
-        head = f'<span class="badge {escape(status)}">{escape(status)}</span> {escape(name)} <span class="quiet">{escape(brief)}</span>'
+        last = error.strip().splitlines()[-1][:160] if known else "no error was recorded"
+        head = f'<span class="badge {escape(status)}">{escape(status)}</span> {escape(name)} {quiet(last)}'
         log = f'<a href="../{quote(name)}/">its directory</a>'
         parts.append(
             f"<details><summary>{head}</summary>{f'<pre>{escape(error)}</pre>' if known else ''}{log}</details>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -168,10 +168,10 @@ def cost_of_settings(sweep: Sweep) -> tuple[np.ndarray, dict[str, np.ndarray], l
     for kind, sources in COSTS.items():
         source = next((name for name in sources if name in finished and finished[name].notna().any()), None)
         if source:
-            columns[kind] = pd.to_numeric(finished[source], errors="coerce")
+            columns[kind] = pd.to_numeric(finished[source], errors="coerce").astype(float)
     means = pd.DataFrame(columns).loc[finished.index].groupby(finished["group"], sort=False).mean()
     names = settings_in_words(sweep)[finished.index].groupby(finished["group"], sort=False).first().tolist()
-    return means["score"].to_numpy(), {kind: means[kind].to_numpy() for kind in means if kind != "score"}, names
+    return means["score"].to_numpy(), {kind: means[kind].to_numpy() for kind in COSTS if kind in means}, names
 
 
 def _has_cost(sweep: Sweep) -> bool:

@@ -141,7 +141,11 @@ def paired_test(differences: ArrayLike) -> PairedTest:
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """p-values corrected for their number (Holm, 1979, Scand. J. Statist. 6): (k,) in, (k,) out; NaN stays and is not counted."""
+    """p-values corrected for their number (Holm, 1979, Scandinavian Journal of Statistics 6).
+
+    Args:
+        p_values: (k,) in [0, 1]; NaN stays NaN and is not counted.
+    """
     p = np.asarray(p_values, dtype=float)
     corrected = np.full(p.shape, np.nan)
     known = np.flatnonzero(np.isfinite(p))
@@ -154,8 +158,8 @@ def holm(p_values: ArrayLike) -> Floats:
 def pairs_needed(effect: float, sd: float) -> float:
     """Pairs that a two-sided paired t-test at 5 % needs to find `effect` with a power of 80 %.
 
-    n = (z_0.975 + z_0.80)^2 sd^2 / effect^2 + z_0.975^2 / 2, rounded up (normal approximation with Guenther's correction
-    for t, 1981, The American Statistician 35). Infinite for no effect, NaN for an unknown sd.
+    n = (z_0.975 + z_0.80)^2 sd^2 / effect^2 + z_0.975^2 / 2, rounded up (normal approximation with Guenther's
+    correction for t, 1981, The American Statistician 35). Infinite for no effect, NaN for an unknown sd.
     """
     if not np.isfinite(sd) or effect == 0:
         return float("nan") if not np.isfinite(sd) else float("inf")

@@ -97,8 +97,8 @@ def seed_noise(sweep: Sweep, cells: pd.DataFrame) -> Noise:
         )
     if test is not None and test.within_noise:
         warnings.append(
-            f"The spread over settings is within seed noise: sd {test.between_sd:.4f} between the settings' mean {metric}, "
-            f"{test.within_sd:.4f} between seeds (one-way analysis of variance, F({test.between_freedom}, "
+            f"The spread over settings is within seed noise: sd {test.between_sd:.4f} between the settings' mean "
+            f"{metric}, {test.within_sd:.4f} between seeds (one-way analysis of variance, F({test.between_freedom}, "
             f"{test.within_freedom}) = {test.f:.2f}, p = {test.p:.2g} >= 0.05). The ranking below may be chance."
         )
     return Noise(tuple(warnings), test)

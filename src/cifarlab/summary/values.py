@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 NULL = "null"
 WORDS = {"true": True, "false": False, "null": NULL}
 
 
 def parse(text: str) -> Any:
-    """The scalar that an override's text means: `3` is an int, `1e-3` a float, `true` a bool, anything else a string."""
+    """The scalar that an override's text means: `3` is an int, `1e-3` a float, `true` a bool, the rest are strings."""
     text = text.strip().strip("'\"")
     if text.lower() in WORDS:
         return WORDS[text.lower()]
@@ -35,8 +36,8 @@ def plain(value: Any) -> Any:
 
 
 def absent(value: Any) -> bool:
-    """True where a table holds nothing: `None` or NaN."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    """True where a table holds nothing: `None`, NaN or pandas' NA."""
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
 def label(value: Any) -> str:
@@ -56,7 +57,7 @@ def numeric(value: Any) -> bool:
 
 
 def ordered(values: Iterable[Any], written: Sequence[Any] = ()) -> list[Any]:
-    """The distinct values, absent ones left out: numbers by size, then the others as `written` in the command, then as they were met."""
+    """The distinct values, absent ones left out: numbers by size, then words as `written`, then as they were met."""
     distinct = list({label(value): value for value in values if not absent(value)}.values())
     rank = {label(value): position for position, value in enumerate(written)}
     numbers = sorted((value for value in distinct if numeric(value)), key=float)

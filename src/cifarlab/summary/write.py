@@ -12,9 +12,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cifarlab.summary.comparison import compare as compare_values
+from cifarlab.summary.findings import Findings, find
 from cifarlab.summary.history import read_histories
 from cifarlab.summary.load import read_sweep
-from cifarlab.summary.markdown import Findings, find, markdown
+from cifarlab.summary.markdown import markdown
 from cifarlab.summary.page import page
 from cifarlab.summary.plots import chosen, drawable, usual
 from cifarlab.summary.tables import cells_table
@@ -77,7 +78,7 @@ def replace(path: Path, content: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         Path(temporary).chmod(0o644)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

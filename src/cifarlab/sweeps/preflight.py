@@ -85,6 +85,6 @@ class _Checked:
         if name not in self._data:
             data = job.make_data()
             data.prepare_data()
-            data.setup()
+            data.check()
             self._data[name] = data
         return self._data[name]

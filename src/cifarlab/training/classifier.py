@@ -108,7 +108,11 @@ class Classifier(LightningModule):
         self.log_dict(values)
         means.reset()
 
-    @torch.no_grad()
     def test_outputs(self) -> tuple[Tensor, Tensor]:
-        """Logits float32 ``(N, C)`` and labels int64 ``(N,)`` of the last test, on the CPU."""
-        return torch.cat(self.test_logits).cpu(), torch.cat(self.test_labels).cpu()
+        """Logits float32 ``(N, C)`` and labels int64 ``(N,)`` of the last test, of all devices, on the CPU."""
+        own = (torch.cat(self.test_logits).cpu(), torch.cat(self.test_labels).cpu())
+        if self.trainer.world_size == 1:
+            return own
+        gathered: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(gathered, own)
+        return torch.cat([logits for logits, _ in gathered]), torch.cat([labels for _, labels in gathered])

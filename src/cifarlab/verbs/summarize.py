@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cifarlab.summary.markdown import Findings
+    from cifarlab.summary.findings import Findings
 
 HELP = """\
 usage: python summarize.py SWEEP_DIR [compare=KNOB] [figures=[NAME,...]]
 
-Rebuilds SWEEP_DIR/summary/ from whatever jobs exist: runs.csv (a row a job), cells.csv (a row a setting, with mean, standard
-deviation and 95 % interval over its seeds), summary.md, index.html and the figures. SWEEP_DIR is a sweep's folder
-(multirun/NAME) or any folder of runs (outputs).
+Rebuilds SWEEP_DIR/summary/ from whatever jobs exist: runs.csv (a row a job), cells.csv (a row a setting, with mean,
+standard deviation and 95 % interval over its seeds), summary.md, index.html and the figures. SWEEP_DIR is a sweep's
+folder (multirun/NAME) or any folder of runs (outputs).
 
   compare=KNOB        compare the values of a knob in pairs, over all runs that are alike in everything else
-  figures=[NAME,...]  figures beyond the usual: heatmap_X_Y, marginal_X, grid3d_X_Y_Z, curves, cost (X, Y, Z: swept knobs)
+  figures=[NAME,...]  further figures: heatmap_X_Y, marginal_X, grid3d_X_Y_Z, curves, cost (X, Y, Z: swept knobs)
 
-Prints the best settings and, on the last line, the path of the page. Exit code 1: nothing found, 2: a wrong argument."""
+Prints the best settings and, on the last line, the path of the page. Exit code 1: no run found, 2: a wrong argument."""
 
 SHOWN = 12
 WIDE = 140  # columns of text where the output is no terminal
@@ -97,7 +97,8 @@ def report(findings: Findings) -> None:
     from rich.table import Table
 
     from cifarlab.summary.comparison import about, brief
-    from cifarlab.summary.markdown import cell_text, counts, ranking, verdict
+    from cifarlab.summary.findings import counts, ranking, verdict
+    from cifarlab.summary.markdown import cell_text
 
     console = Console() if sys.stdout.isatty() else Console(width=WIDE)
     console.print(f"[bold]{escape(findings.sweep.name)}[/bold]  {escape(counts(findings.sweep))}")

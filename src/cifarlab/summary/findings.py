@@ -1,0 +1,118 @@
+"""What a sweep found: best setting, noise, comparison, hardware; in words for summary.md, the page and the terminal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cifarlab.summary.load import STATUSES, Sweep
+from cifarlab.summary.tables import Noise, ranked, score, seed_noise, setting
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that summary.md and the page both say."""
+
+    sweep: Sweep
+    cells: pd.DataFrame
+    order: pd.DataFrame
+    noise: Noise
+    comparison: pd.DataFrame | None
+    hardware: str
+
+    @property
+    def best(self) -> pd.Series | None:
+        """The setting with the highest mean validation accuracy; None where nothing was validated."""
+        return self.order.iloc[0] if len(self.order) and np.isfinite(self.order["val/acc_mean"].iloc[0]) else None
+
+
+def find(sweep: Sweep, cells: pd.DataFrame, comparison: pd.DataFrame | None) -> Findings:
+    """Rank, judge and describe a sweep."""
+    return Findings(sweep, cells, ranked(sweep, cells), seed_noise(sweep, cells), comparison, hardware(sweep))
+
+
+def hardware(sweep: Sweep) -> str:
+    """Devices and precisions of the finished runs, and the versions that the first `environment.json` names."""
+    finished = sweep.finished
+    parts = []
+    for name in ("device", "result.precision" if "result.precision" in finished else "precision"):
+        word = "" if name == "device" else "precision "
+        parts += sorted({f"{word}{value}" for value in finished[name].dropna()}) if name in finished else []
+    parts += versions(sweep)
+    return ", ".join(parts) or "unknown hardware"
+
+
+def versions(sweep: Sweep) -> list[str]:
+    """Package versions and commit from the first run that has an `environment.json`."""
+    for name in sweep.finished["name"].head(20):
+        try:
+            content = json.loads((sweep.directory / name / "environment.json").read_bytes())
+        except (OSError, ValueError):
+            continue
+        packages = content.get("packages") or content.get("versions") or {}
+        named = [
+            f"{package} {packages[package]}" for package in ("torch", "lightning", "cifarlab") if package in packages
+        ]
+        git = content.get("git") if isinstance(content.get("git"), dict) else content
+        commit = str(git.get("commit") or "")[:10]
+        return [*named, *([f"commit {commit}{' (dirty)' if git.get('dirty') else ''}"] if commit else [])]
+    return []
+
+
+def counts(sweep: Sweep) -> str:
+    """`12 runs: 11 finished, 1 failed`."""
+    found = sweep.runs["status"].value_counts()
+    known = [status for status in (*STATUSES, *found.index) if status in found]
+    return f"{len(sweep.runs)} runs: " + ", ".join(f"{found[status]} {status}" for status in dict.fromkeys(known))
+
+
+def measured(row: pd.Series, metric: str) -> str:
+    """`0.9231 ± 0.0012 (95 % interval 0.9201 to 0.9261, n = 3)`."""
+    mean, n = row[f"{metric}_mean"], int(row["n"])
+    if not np.isfinite(mean):
+        return "not measured"
+    if not np.isfinite(row[f"{metric}_sd"]):
+        return f"{mean:.4f} (n = {n}: no interval)"
+    low, high = row[f"{metric}_low"], row[f"{metric}_high"]
+    return f"{mean:.4f} \N{PLUS-MINUS SIGN} {row[f'{metric}_sd']:.4f} (95 % interval {low:.4f} to {high:.4f}, n = {n})"
+
+
+def verdict(findings: Findings) -> list[str]:
+    """The sentences that answer `which setting, and how good is it`."""
+    if findings.best is None:
+        if not len(findings.order):
+            return ["No run finished, so there is nothing to rank."]
+        return [
+            "No validation split was kept, so the settings are not ranked: choosing by test accuracy would spoil it."
+        ]
+    best, many = findings.best, len(findings.order)
+    lines = [
+        f"Best setting of {many} by mean validation accuracy: {setting(findings.sweep, best)}.",
+        f"Validation accuracy {measured(best, 'val/acc')}.",
+    ]
+    if np.isfinite(best["test/acc_mean"]):
+        lines.append(f"Test accuracy of this setting alone: {measured(best, 'test/acc')}; on {findings.hardware}.")
+    if many > 1:
+        lines.append(
+            "Its validation mean is the highest of several and so flattered by choice; quote the test accuracy."
+        )
+    return lines
+
+
+def ranking(findings: Findings) -> pd.DataFrame:
+    """The ranked settings for a reader: axes, n, what did not finish, validation, seconds; no test accuracies."""
+    rows = findings.order
+    shown = pd.DataFrame({axis: rows[axis] for axis in findings.sweep.axes}, index=rows.index)
+    shown["n"] = rows["n"]
+    lost = rows[[status for status in STATUSES if status != "finished"]].sum(axis=1)
+    if lost.any():
+        shown["not finished"] = lost
+    metric = score(findings.sweep)
+    for name, statistic in ((metric, "mean"), ("sd", "sd"), ("low", "low"), ("high", "high")):
+        shown[name] = rows[f"{metric}_{statistic}"]
+    shown["val/loss"] = rows["val/loss_mean"]
+    shown["seconds"] = rows["seconds_mean"].round(1)
+    return shown

@@ -1,0 +1,44 @@
+"""Curves of one run and of many."""
+
+import numpy as np
+import pytest
+
+from cifarlab.figures.curves import RunCurve, curves, overlay, palette
+
+HISTORY = {
+    "epoch": [0, 1, 2],
+    "train/loss": [2.0, 1.0, 0.5],
+    "val/loss": [2.1, np.nan, 0.9],
+    "val/acc": [0.2, 0.6, 0.5],
+    "train/acc": [0.3, 0.5, 0.7],
+    "lr": [0.1, 0.05, 0.0],
+}
+
+
+def test_every_measured_column_is_drawn_and_gaps_are_skipped():
+    figure = curves(HISTORY)
+    loss, accuracy, rate = figure.axes
+    lines = {line.get_label().split()[0]: line.get_xydata().tolist() for line in loss.get_lines()}
+    assert lines == {"train": [[0, 2.0], [1, 1.0], [2, 0.5]], "validation": [[0, 2.1], [2, 0.9]]}
+    assert any(text.get_text() == "best 0.6000" for text in accuracy.texts)
+    assert rate.get_lines()[0].get_ydata().tolist() == [0.1, 0.05, 0.0]
+
+
+def test_a_history_without_epochs_counts_them_and_an_empty_one_is_refused():
+    assert curves({"train/loss": [1.0, 0.5]}).axes[0].get_lines()[0].get_xdata().tolist() == [0, 1]
+    with pytest.raises(ValueError, match="history has none of train/loss"):
+        curves({"epoch": [0], "val/acc": [np.nan]})
+
+
+def test_all_runs_come_in_one_plot_coloured_by_setting():
+    runs = [RunCurve({"val/acc": [0.1, value]}, "a" if value < 0.5 else "b", value < 0.9) for value in (0.4, 0.6, 0.95)]
+    figure = overlay(runs, ["a", "b"], "setting")
+    (lines,) = figure.axes[0].collections
+    assert [segment[-1, 1] for segment in lines.get_segments()] == [0.4, 0.6, 0.95]
+    assert len({tuple(colour[:3]) for colour in lines.get_colors()}) == 2
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "not finished"]
+
+
+def test_palettes_have_as_many_different_colours_as_asked():
+    assert len(set(palette(7))) == 7
+    assert len(set(palette(25))) == 25

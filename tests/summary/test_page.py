@@ -1,0 +1,154 @@
+"""The page: self-contained, escaped, and alive in a browser."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+
+from cifarlab.summary import summarize
+
+EVIL = "</script><script>alert(1)</script>"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# What the page itself must say of a browser that ran it: appended to a copy of the page, read back from the dumped DOM.
+PROBE = """
+<script type="module">
+const report = {menus: 0, charts: [], faults: []};
+addEventListener("error", event => report.faults.push(event.message));
+try {
+  for (const chart of document.querySelectorAll(".js-plotly-plot")) {
+    report.charts.push(chart.id);
+    for (const menu of chart.layout.updatemenus)
+      for (const button of menu.buttons) {
+        await Plotly[button.method](chart, ...structuredClone(button.args));
+        report.menus += 1;
+      }
+  }
+  const heatmap = document.getElementById("heatmap");
+  const metrics = heatmap.layout.updatemenus[1].buttons;
+  const chosen = metrics.find(button => button.label.startsWith("seconds"));
+  await Plotly.restyle(heatmap, ...structuredClone(chosen.args));
+  report.seconds = heatmap.data[0].z;
+} catch (fault) { report.faults.push(String(fault)); }
+report.tables = document.querySelectorAll("div.dt-container").length;
+document.title = JSON.stringify(report);
+</script></body>"""
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture
+def hostile(tmp_path, make_run):
+    """Three axes, one of them with markup for a value; a failed run with markup for an error."""
+    sweep = tmp_path / "hostile"
+    cells = []
+    number = 0
+    for blocks in (1, 2):
+        for kernel_size in (2, 3):
+            for note in ("plain", EVIL):
+                for seed in (0, 1):
+                    knobs = {"blocks": blocks, "kernel_size": kernel_size, "note": note, "seed": seed}
+                    failed = number % 5 == 4
+                    ended = (
+                        {"status": "failed", "error": f"Traceback\nValueError: {EVIL}", "metrics": {}} if failed else {}
+                    )
+                    make_run(sweep / f"cell{number}", knobs, 0.5 + 0.01 * number, **ended)
+                    cells.append({"name": f"cell{number}"})
+                    number += 1
+    axes = {"blocks": ["1", "2"], "kernel_size": ["2", "3"], "note": ["plain", EVIL], "seed": ["0", "1"]}
+    plan = {
+        "schema": 1,
+        "name": f"hostile {EVIL}",
+        "commands": [f"python train.py note={EVIL}"],
+        "axes": axes,
+        "cells": cells,
+    }
+    (sweep / "sweep.json").write_text(json.dumps(plan))
+    return sweep
+
+
+def test_markup_never_appears_raw(hostile):
+    page = summarize(hostile, compare="note").read_text()
+    assert "alert(1)" in page
+    for position in (match.start() for match in re.finditer(re.escape("alert(1)"), page)):
+        before = page[max(position - 12, 0) : position]
+        assert before.endswith(("script&gt;", "script\\u003e", "script\\u0026gt;")), before
+    elements = Elements()
+    elements.feed(page)
+    # plotly, the charts' data, DataTables, and the two starters: nothing slipped in between.
+    assert [attributes.get("type") for tag, attributes in elements.found if tag == "script"] == [
+        None,
+        "application/json",
+        "application/octet-stream",
+        None,
+        "module",
+    ]
+
+
+def test_page_asks_no_server_for_anything_and_links_relatively(hostile):
+    page = summarize(hostile).read_text()
+    elements = Elements()
+    elements.feed(page)
+    assert not [tag for tag, attributes in elements.found if "src" in attributes or tag in ("link", "iframe", "img")]
+    links = [attributes["href"] for tag, attributes in elements.found if tag == "a"]
+    assert "../cell3/" in links
+    assert all(link.startswith(("../cell", "#section-")) or "/" not in link for link in links)
+    assert f"tensorboard --logdir {hostile}" in page
+
+
+def test_failed_runs_show_their_error(hostile):
+    page = summarize(hostile).read_text()
+    assert "Not finished (3)" in page
+    assert page.count("<details>") == 3
+    assert "ValueError: &lt;/script&gt;" in page
+
+
+def test_charts_hold_the_numbers_of_the_runs(make_sweep):
+    sweep = make_sweep(
+        {"blocks": [1, 2], "kernel_size": [2, 3], "seed": [0, 1]}, lambda k: 0.1 * k["blocks"] + 0.01 * k["seed"]
+    )
+    page = summarize(sweep).read_text()
+    charts = json.loads(re.search(r'id="charts">(.*?)</script>', page, re.DOTALL)[1])
+    assert set(charts) == {"heatmap", "marginals", "curves", "cost"}
+    assert charts["heatmap"]["data"][0]["z"] == [[10.5, 20.5], [10.5, 20.5]]
+    assert "val/acc 10.50 %<br>sd 0.71, n = 2" in charts["heatmap"]["data"][0]["hovertext"][0][0]
+    assert charts["marginals"]["data"][0]["y"] == [0.1, 0.11, 0.1, 0.11, 0.2, 0.21, 0.2, 0.21]
+    assert charts["marginals"]["data"][1]["y"] == [0.105, 0.205]
+    assert [entry["label"] for entry in charts["heatmap"]["layout"]["updatemenus"][1]["buttons"]] == [
+        "val/acc",
+        "test/acc (not for choosing)",
+        "val/loss",
+        "seconds",
+    ]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_every_menu_and_table_works_in_chromium(hostile, tmp_path):
+    page = summarize(hostile)
+    probed = page.with_name("probed.html")
+    probed.write_text(page.read_text().replace("</body>", PROBE))
+    flags = (
+        "--headless --no-sandbox --disable-gpu --enable-unsafe-swiftshader --disable-quic --no-first-run "
+        "--disable-background-networking --disable-component-update --disable-sync --virtual-time-budget=30000 --dump-dom"
+    )
+    command = [CHROMIUM, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", probed.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    title = re.search(r"<title>(.*?)</title>", dom, re.DOTALL)[1]
+    report = json.loads(title.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"))
+    assert report["faults"] == []
+    assert report["charts"] == ["heatmap", "marginals", "grid3d", "curves", "cost"]
+    # 3 pairs and 3 x 2 slices, 3 axes, 1 triple; four metrics for each of the three; two curves; two kinds of cost.
+    assert report["menus"] == (9 + 4) + (3 + 4) + (1 + 4) + 2 + 2
+    assert report["seconds"][0][0] == pytest.approx(10.515, abs=0.01)
+    assert report["tables"] == 2

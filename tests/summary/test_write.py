@@ -1,0 +1,134 @@
+"""`summarize` writes everything from whatever jobs exist."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from cifarlab.summary import summarize
+
+AXES = {"blocks": [1, 3, 5], "kernel_size": [2, 3, 4, 5], "seed": [0, 1]}
+
+
+def test_imports_no_torch():
+    modules = "cifarlab.summary, cifarlab.verbs.summarize, cifarlab.figures.confusion, cifarlab.figures.pictures"
+    heavy = "{'torch', 'torchvision', 'lightning', 'timm', 'hydra'}"
+    code = f"import sys, cifarlab.summary.page, cifarlab.summary.write, {modules}; print({heavy} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
+
+
+def test_the_cards_sweep_leaves_every_file_of_the_contract(make_sweep):
+    sweep = make_sweep(AXES)
+    page = summarize(sweep, compare="blocks", figures=["heatmap_kernel_size_blocks.png"])
+    assert page == sweep / "summary" / "index.html"
+    assert {path.name for path in page.parent.iterdir()} == {
+        "runs.csv", "cells.csv", "summary.md", "index.html", "compare_blocks.csv", "curves.png", "cost.png",
+        "heatmap_blocks_kernel_size.png", "heatmap_kernel_size_blocks.png", "marginal_blocks.png", "marginal_kernel_size.png",
+    }  # fmt: skip
+    for path in page.parent.glob("*.png"):
+        with Image.open(path) as image:
+            assert image.width > 300
+            assert len(image.convert("RGB").getcolors(10**6)) > 10
+
+
+def test_three_axes_add_the_grid_and_one_axis_needs_no_heatmap(make_sweep):
+    three = make_sweep({"alpha": [0.2, 0.5], "lambda": [0.1, 0.01], "dropout": [0.1, 0.3]}, name="three")
+    names = {path.stem for path in summarize(three).parent.glob("*.png")}
+    assert {
+        "grid3d_alpha_lambda_dropout",
+        "heatmap_alpha_lambda",
+        "heatmap_lambda_dropout",
+        "marginal_dropout",
+    } <= names
+    one = make_sweep({"kernel_size": [2, 3, 4, 5]}, name="one")
+    names = {path.stem for path in summarize(one).parent.glob("*.png")}
+    assert names == {"marginal_kernel_size", "curves", "cost"}
+
+
+def test_summary_md_reports_the_best_settings_test_value_once(make_sweep):
+    sweep = make_sweep({"blocks": [1, 2], "seed": [0, 1]}, lambda k: 0.5 + 0.1 * k["blocks"] + 0.02 * k["seed"])
+    (sweep / "blocks-2+seed-0" / "environment.json").write_text(
+        json.dumps({"packages": {"torch": "2.11.0"}, "git": {"commit": "0123456789abcdef", "dirty": False}})
+    )
+    shutil.copy(sweep / "blocks-2+seed-0" / "environment.json", sweep / "blocks-1+seed-0")
+    text = (summarize(sweep).parent / "summary.md").read_text()
+    assert "by mean validation accuracy: blocks=2." in text
+    # Test values 0.69 and 0.71: mean 0.70, sd 0.0141, half width 12.706 * 0.01.
+    assert text.count("0.7000 ± 0.0141 (95 % interval 0.5729 to 0.8271, n = 2)") == 1
+    assert "on cpu, precision 32, torch 2.11.0, commit 0123456789" in text
+    assert "0.6000" not in text
+
+
+@pytest.mark.parametrize("damage", ["history", "failed", "missing", "one"])
+def test_rebuilds_from_what_is_left(make_sweep, alter, damage):
+    sweep = make_sweep({"blocks": [1, 2], "kernel_size": [2, 3]})
+    runs = sorted(sweep.glob("blocks-*"))
+    for run in runs[:3] if damage == "one" else runs:
+        if damage == "history":
+            (run / "history.csv").unlink()
+        elif damage == "failed":
+            alter(run, status="failed", metrics={}, seconds={}, error="Traceback\nRuntimeError: boom", parameters=None)
+        else:
+            shutil.rmtree(run)
+    page = summarize(sweep)
+    text = (page.parent / "summary.md").read_text()
+    assert "heatmap_blocks_kernel_size.png" in text
+    assert ("curves.png" in text) == (damage in ("failed", "one"))
+    if damage in ("failed", "missing"):
+        assert "No run finished" in text
+        assert "- blocks-1+kernel_size-2: " in text
+    if damage == "failed":
+        assert "failed: RuntimeError: boom" in text
+        assert "RuntimeError: boom" in page.read_text()
+
+
+def test_a_killed_runs_half_written_history_is_read(make_sweep):
+    sweep = make_sweep({"blocks": [1, 2]})
+    with (sweep / "blocks-1" / "history.csv").open("a") as file:
+        file.write("3,0.2")
+    assert (summarize(sweep).parent / "curves.png").exists()
+
+
+def test_a_single_run_and_a_folder_without_plan(tmp_path, make_run):
+    make_run(tmp_path / "only", {"blocks": 1}, 0.5)
+    text = (summarize(tmp_path).parent / "summary.md").read_text()
+    assert "1 runs: 1 finished" in text
+    assert "n = 1" in text
+
+
+def test_touches_nothing_else_and_leaves_no_temporary_file(make_sweep):
+    sweep = make_sweep({"blocks": [1, 2]})
+    notes = sweep / "summary" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    before = {path: path.read_bytes() for path in sweep.rglob("*") if path.is_file()}
+    summarize(sweep)
+    summarize(sweep)
+    assert {path: path.read_bytes() for path in before} == before
+    assert not [path for path in (sweep / "summary").iterdir() if path.name.startswith(".")]
+
+
+def test_unknown_figures_are_refused_with_the_known_names(make_sweep):
+    sweep = make_sweep({"blocks": [1, 2], "kernel_size": [2, 3]}, figures=["marginal_block"])
+    with pytest.raises(
+        ValueError, match=r"no figure 'marginal_block'; did you mean marginal_blocks\? There is curves, cost"
+    ):
+        summarize(sweep)
+    assert not (sweep / "summary").exists()
+
+
+def test_figures_of_the_sweep_are_drawn_too(make_sweep):
+    sweep = make_sweep({"blocks": [1, 2], "kernel_size": [2, 3]}, figures=["heatmap_kernel_size_blocks"])
+    assert (summarize(sweep).parent / "heatmap_kernel_size_blocks.png").exists()
+
+
+def test_markup_in_configs_stays_text_in_markdown(make_sweep):
+    sweep = make_sweep({"note": ["a|b", "<script>alert(1)</script>"]}, name="m")
+    text = (summarize(sweep).parent / "summary.md").read_text()
+    assert "<script" not in text
+    assert re.search(r"\| a\\\|b \| 1 \|", text)

@@ -1,0 +1,68 @@
+"""`python summarize.py`: arguments, exit codes, last line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cifarlab.verbs.summarize import UsageError, main, parse_arguments
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    for blocks in (1, 2):
+        for seed in (0, 1):
+            run = tmp_path / "my sweep=1" / f"blocks-{blocks}+seed-{seed}"
+            run.mkdir(parents=True)
+            metrics = {"val/acc": 0.5 + 0.1 * blocks + 0.01 * seed, "test/acc": 0.5}
+            result = {
+                "status": "finished",
+                "group": f"g{blocks}",
+                "knobs": {"blocks": blocks},
+                "seed": seed,
+                "metrics": metrics,
+            }
+            (run / "result.json").write_text(json.dumps(result))
+    return tmp_path / "my sweep=1"
+
+
+def test_prints_the_best_settings_and_ends_with_the_page(sweep, capsys):
+    assert main([str(sweep), "compare=blocks", "figures=[marginal_blocks]"]) == 0
+    output = capsys.readouterr().out
+    assert output.rstrip().splitlines()[-1] == str(sweep / "summary" / "index.html")
+    assert "by mean validation accuracy: blocks=2." in output
+    assert "Comparison: val/acc by blocks" in output
+
+
+def test_wrong_arguments_are_one_message_and_exit_code_two(sweep, capsys):
+    assert main([str(sweep), "compare=block"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("summarize: compare=block: not a knob")
+    assert "Traceback" not in error
+    assert main([]) == 2
+    assert main([str(sweep), "--fast"]) == 2
+    assert main([str(sweep), "figures=[heatmap]"]) == 2
+
+
+def test_nothing_found_is_exit_code_one(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 1
+    assert "holds no run" in capsys.readouterr().err
+
+
+def test_parse_arguments_takes_paths_as_typed():
+    parsed = parse_arguments(["figures=[a, b]", "lr=0.1,0.2/x y", "compare=lr"])
+    assert (parsed.sweep_dir, parsed.compare, parsed.figures) == ("lr=0.1,0.2/x y", "lr", ["a", "b"])
+    with pytest.raises(UsageError, match="expected one SWEEP_DIR, got 2: a b"):
+        parse_arguments(["a", "b"])
+
+
+def test_the_script_at_the_root_helps_without_loading_anything_heavy():
+    code = "import sys, runpy; sys.argv = ['summarize.py', '--help']\ntry: runpy.run_path('summarize.py', run_name='__main__')\n"
+    code += "except SystemExit as end: print(end.code, {'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("usage: python summarize.py SWEEP_DIR")
+    assert found.stdout.rstrip().endswith("0 set()")

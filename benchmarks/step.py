@@ -93,7 +93,7 @@ def make_data(steps: int, batch_size: int) -> ImageData:
 
 def ours(make_net: Callable[[int], nn.Module], steps: int, batch_size: int, precision: str) -> float:
     """Images a second of a run's own Trainer, module, callbacks and loader."""
-    settings = TrainerSettings(precision=precision, progress_bar=False)
+    settings = TrainerSettings(precision=32 if precision == "32" else "bf16-mixed", progress_bar=False)
     clock = Clock()
     with tempfile.TemporaryDirectory() as directory:
         trainer = settings.make(1, Path(directory), [StopWhenDiverged(), clock])

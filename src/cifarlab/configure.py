@@ -87,7 +87,9 @@ def describe(node: Any, *, key: str, room: str, allow: Sequence[str] = ()) -> De
     if TARGET not in node:
         raise ConfigError([f"{key}: {TARGET} is missing; it names a class in {room}"])
     target = _locate(str(node[TARGET]), key=f"{key}.{TARGET}", room=room, allow=allow)
-    return describe_call(target, {k: v for k, v in node.items() if k != TARGET}, key=key, room=room, allow=allow)
+    if inspect.isabstract(target):
+        raise ConfigError([f"{key}.{TARGET}={node[TARGET]}: one of its kinds is needed, {target.__name__} is abstract"])
+    return describe_call(target, {str(k): v for k, v in node.items() if k != TARGET}, key=key, room=room, allow=allow)
 
 
 def describe_call(
@@ -96,25 +98,25 @@ def describe_call(
     """Check keyword arguments for a known target. Raises `ConfigError`; see `describe`."""
     prefix = f"{key}." if key else ""
     parameters = config_parameters(target)
-    faults = [
-        unknown(prefix + name, values[name], [config_key(known) for known in parameters])
-        for name in values
-        if parameter_name(name) not in parameters
-    ]
-    given = {parameter_name(name): value for name, value in values.items() if parameter_name(name) in parameters}
+    names = {config_key(name): name for name in parameters}
+    faults = [unknown(prefix + name, value, list(names)) for name, value in values.items() if name not in names]
+    given = {names[name]: value for name, value in values.items() if name in names}
     arguments: dict[str, Any] = {}
+    judged: set[str] = set()  # their fault is told already
     for name, parameter in parameters.items():
         nested = _configurable_class(parameter.annotation, allow)
         if nested is not None and isinstance(given.get(name), Mapping):
             try:
                 arguments[name] = _describe_nested(nested, given.pop(name), prefix + config_key(name), room, allow)
             except ConfigError as error:
-                given.pop(name, None)
+                judged.add(name)
                 faults += error.faults
-        elif nested is not None and given.get(name) is not None:
-            faults.append(f"{prefix}{name}={given.pop(name)}: a mapping of {nested.__name__}'s keys is needed, or null")
+        elif nested is not None and name in given and not (given[name] is None and _takes_null(parameter.annotation)):
+            judged.add(name)
+            value = _shown(given[name])
+            faults.append(f"{prefix}{config_key(name)}={value}: a mapping of {nested.__name__}'s keys is needed")
     # A described object stands as null for the type check: its own signature has judged it already.
-    plain, type_faults = _check_types(target, given | dict.fromkeys(arguments), prefix)
+    plain, type_faults = _check_types(target, given | dict.fromkeys([*arguments, *judged]), prefix)
     if faults or type_faults:
         raise ConfigError(faults + type_faults)
     return Description(target, {name: arguments.get(name, plain[name]) for name in parameters})
@@ -133,12 +135,8 @@ def config_parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter
 
 def config_key(parameter: str) -> str:
     """``lambda_`` -> ``lambda``: a Python keyword as a key."""
-    return parameter.removesuffix("_")
-
-
-def parameter_name(key: str) -> str:
-    """``lambda`` -> ``lambda_``."""
-    return f"{key}_" if keyword.iskeyword(key) else key
+    bare = parameter.removesuffix("_")
+    return bare if keyword.iskeyword(bare) else parameter
 
 
 def unknown(key: str, value: Any, known: Sequence[str]) -> str:
@@ -194,6 +192,10 @@ def _configurable_class(annotation: Any, allow: Sequence[str]) -> type | None:
     return None
 
 
+def _takes_null(annotation: Any) -> bool:
+    return type(None) in get_args(annotation)
+
+
 def _is_within(module: str, prefixes: Sequence[str]) -> bool:
     return any(module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes)
 
@@ -237,6 +239,7 @@ def _check_types(
 ) -> tuple[dict[str, Any], list[str]]:
     """The values with defaults filled in, or the faults of those that do not fit."""
     parameters = config_parameters(target)
+    values = {name: _as_word(value, parameters[name].annotation) for name, value in values.items()}
     try:
         # Through JSON, since strict mode then takes a list for a tuple but still no text for a number.
         checked = _schema(target).model_validate_json(json.dumps(values), strict=True)
@@ -250,9 +253,28 @@ def _fault(name: str, given: Mapping[str, Any], parameter: inspect.Parameter, pr
     key = prefix + config_key(name)
     if name not in given:
         return f"{key}: a value is missing; allowed: {allowed(parameter.annotation)}"
-    value = "null" if given[name] is None else given[name]
+    value = given[name]
     near = difflib.get_close_matches(str(value), [str(item) for item in _choices(parameter.annotation)], n=1)
-    return f"{key}={value}: allowed: {allowed(parameter.annotation)}" + (f". Did you mean {near[0]}?" if near else "")
+    hint = f". Did you mean {near[0]}?" if near else ""
+    return f"{key}={_shown(value)}: allowed: {allowed(parameter.annotation)}{hint}"
+
+
+def _shown(value: Any) -> str:
+    """A value as one would type it: text that would read as something else stands in quotes."""
+    if not isinstance(value, str):
+        return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+    try:
+        json.loads(value)
+    except json.JSONDecodeError:
+        return value
+    return f"'{value}'"
+
+
+def _as_word(value: Any, annotation: Any) -> Any:
+    """``precision=32``: YAML reads a number where one of the choices is the word ``32``."""
+    choices = _choices(annotation)
+    is_word = type(value) is int and value not in choices and str(value) in choices
+    return str(value) if is_word else value
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:

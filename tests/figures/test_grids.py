@@ -84,4 +84,6 @@ def test_confusion_writes_counts_rates_and_accuracy():
 
 
 def test_a_hundred_classes_are_coloured_but_not_written():
-    assert confusion(np.eye(100, dtype=int), [f"class {place}" for place in range(100)]).axes[0].texts == []
+    figure = confusion(np.eye(100, dtype=int), [f"class {place}" for place in range(100)])
+    assert len(figure.axes[0].texts) == 0
+    assert len(figure.axes[0].get_xticklabels()) == 100

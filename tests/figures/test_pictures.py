@@ -42,6 +42,7 @@ def test_augmentations_have_a_row_each_with_the_original_first():
     figure = augmentations(IMAGES[1], {"flip": IMAGES[2:4], "cutout": IMAGES[4:6]})
     assert [value for _, value in shown(figure)] == [40, 80, 120, 40, 160, 200]
     assert [text.get_text() for axis in figure.axes for text in axis.texts] == ["flip", "cutout"]
+    assert [words for words, _ in shown(figure)] == ["original", "", "", "", "", ""]
 
 
 def test_filters_are_scaled_each_on_its_own():

@@ -84,7 +84,7 @@ def alter() -> Callable[..., None]:
     return change
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run() -> Callable[..., None]:
     """Writes one run directory: `make_run(folder, knobs, accuracy, **changes)`."""
     return write_run

@@ -32,7 +32,14 @@ try {
   await Plotly.restyle(heatmap, ...structuredClone(chosen.args));
   report.seconds = heatmap.data[0].z;
 } catch (fault) { report.faults.push(String(fault)); }
+while (!document.body.dataset.tables) await new Promise(later => setTimeout(later, 50));
 report.tables = document.querySelectorAll("div.dt-container").length;
+const runs = document.getElementById("section-runs");
+const search = runs.querySelector("input[type=search]");
+search.value = "cell13";
+search.dispatchEvent(new Event("input"));
+await new Promise(later => setTimeout(later, 1000));
+report.left = [...runs.querySelectorAll("tbody a")].map(link => link.textContent);
 document.title = JSON.stringify(report);
 </script></body>"""
 
@@ -48,10 +55,10 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-@pytest.fixture
-def hostile(tmp_path, make_run):
-    """Three axes, one of them with markup for a value; a failed run with markup for an error."""
-    sweep = tmp_path / "hostile"
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory, make_run):
+    """The page of three axes, one of them with markup for a value, and of failed runs with markup for an error."""
+    sweep = tmp_path_factory.mktemp("page") / "hostile"
     cells = []
     number = 0
     for blocks in (1, 2):
@@ -75,14 +82,14 @@ def hostile(tmp_path, make_run):
         "cells": cells,
     }
     (sweep / "sweep.json").write_text(json.dumps(plan))
-    return sweep
+    return summarize(sweep, compare="note")
 
 
 def test_markup_never_appears_raw(hostile):
-    page = summarize(hostile, compare="note").read_text()
+    page = hostile.read_text()
     assert "alert(1)" in page
     for position in (match.start() for match in re.finditer(re.escape("alert(1)"), page)):
-        before = page[max(position - 12, 0) : position]
+        before = page[max(position - 16, 0) : position]
         assert before.endswith(("script&gt;", "script\\u003e", "script\\u0026gt;")), before
     elements = Elements()
     elements.feed(page)
@@ -97,18 +104,18 @@ def test_markup_never_appears_raw(hostile):
 
 
 def test_page_asks_no_server_for_anything_and_links_relatively(hostile):
-    page = summarize(hostile).read_text()
+    page = hostile.read_text()
     elements = Elements()
     elements.feed(page)
     assert not [tag for tag, attributes in elements.found if "src" in attributes or tag in ("link", "iframe", "img")]
     links = [attributes["href"] for tag, attributes in elements.found if tag == "a"]
     assert "../cell3/" in links
     assert all(link.startswith(("../cell", "#section-")) or "/" not in link for link in links)
-    assert f"tensorboard --logdir {hostile}" in page
+    assert f"tensorboard --logdir {hostile.parent.parent}" in page
 
 
 def test_failed_runs_show_their_error(hostile):
-    page = summarize(hostile).read_text()
+    page = hostile.read_text()
     assert "Not finished (3)" in page
     assert page.count("<details>") == 3
     assert "ValueError: &lt;/script&gt;" in page
@@ -135,12 +142,12 @@ def test_charts_hold_the_numbers_of_the_runs(make_sweep):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_every_menu_and_table_works_in_chromium(hostile, tmp_path):
-    page = summarize(hostile)
-    probed = page.with_name("probed.html")
-    probed.write_text(page.read_text().replace("</body>", PROBE))
+    probed = hostile.with_name("probed.html")
+    probed.write_text(PROBE.join(hostile.read_text().rsplit("</body>", 1)))
     flags = (
         "--headless --no-sandbox --disable-gpu --enable-unsafe-swiftshader --disable-quic --no-first-run "
-        "--disable-background-networking --disable-component-update --disable-sync --virtual-time-budget=30000 --dump-dom"
+        "--disable-background-networking --disable-component-update --disable-sync "
+        "--virtual-time-budget=30000 --dump-dom"
     )
     command = [CHROMIUM, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", probed.as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
@@ -152,3 +159,4 @@ def test_every_menu_and_table_works_in_chromium(hostile, tmp_path):
     assert report["menus"] == (9 + 4) + (3 + 4) + (1 + 4) + 2 + 2
     assert report["seconds"][0][0] == pytest.approx(10.515, abs=0.01)
     assert report["tables"] == 2
+    assert report["left"] == ["cell13"]

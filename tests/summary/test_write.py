@@ -28,7 +28,8 @@ def test_the_cards_sweep_leaves_every_file_of_the_contract(make_sweep):
     assert page == sweep / "summary" / "index.html"
     assert {path.name for path in page.parent.iterdir()} == {
         "runs.csv", "cells.csv", "summary.md", "index.html", "compare_blocks.csv", "curves.png", "cost.png",
-        "heatmap_blocks_kernel_size.png", "heatmap_kernel_size_blocks.png", "marginal_blocks.png", "marginal_kernel_size.png",
+        "heatmap_blocks_kernel_size.png", "heatmap_kernel_size_blocks.png", "marginal_blocks.png",
+        "marginal_kernel_size.png",
     }  # fmt: skip
     for path in page.parent.glob("*.png"):
         with Image.open(path) as image:
@@ -115,9 +116,7 @@ def test_touches_nothing_else_and_leaves_no_temporary_file(make_sweep):
 
 def test_unknown_figures_are_refused_with_the_known_names(make_sweep):
     sweep = make_sweep({"blocks": [1, 2], "kernel_size": [2, 3]}, figures=["marginal_block"])
-    with pytest.raises(
-        ValueError, match=r"no figure 'marginal_block'; did you mean marginal_blocks\? There is curves, cost"
-    ):
+    with pytest.raises(ValueError, match=r"no figure 'marginal_block'; did you mean marginal_blocks\? There is curves"):
         summarize(sweep)
     assert not (sweep / "summary").exists()
 

@@ -61,8 +61,11 @@ def test_parse_arguments_takes_paths_as_typed():
 
 
 def test_the_script_at_the_root_helps_without_loading_anything_heavy():
-    code = "import sys, runpy; sys.argv = ['summarize.py', '--help']\ntry: runpy.run_path('summarize.py', run_name='__main__')\n"
-    code += "except SystemExit as end: print(end.code, {'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    code = (
+        "import sys, runpy\nsys.argv = ['summarize.py', '--help']\n"
+        "try: runpy.run_path('summarize.py', run_name='__main__')\n"
+        "except SystemExit as end: print(end.code, {'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.startswith("usage: python summarize.py SWEEP_DIR")
     assert found.stdout.rstrip().endswith("0 set()")

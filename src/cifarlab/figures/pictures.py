@@ -48,8 +48,8 @@ def augmentations(original: ArrayLike, augmented: Mapping[str, ArrayLike]) -> Fi
     figure, axes = canvas(1.1 * columns + 1.2, 1.15 * rows + 0.3, rows, columns)
     for axis in axes.flat:
         axis.set_axis_off()
-    for row, (name, copies) in zip(axes, drawn.items(), strict=False):
-        picture(row[0], source, "original" if row is axes[0] else "")
+    for place, (row, (name, copies)) in enumerate(zip(axes, drawn.items(), strict=False)):
+        picture(row[0], source, "" if place else "original")
         row[0].text(
             -0.12, 0.5, literal(name), transform=row[0].transAxes, ha="right", va="center", fontsize=9, color=INK
         )

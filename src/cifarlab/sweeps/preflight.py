@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cifarlab.configure import ConfigError
-from cifarlab.data.module import ImageData
 from cifarlab.result import digest
 from cifarlab.training.cost import Cost
 from cifarlab.training.job import Job
@@ -49,6 +50,8 @@ def preflight(cells: Sequence[tuple[str, ...]], read: ReadJob) -> tuple[list[Pla
             refused.append(Refused(overrides, error.faults))
         except ValueError as error:
             refused.append(Refused(overrides, (str(error),)))
+        except Exception as error:  # of a class that cannot be built: its cell is refused, not the program broken
+            refused.append(Refused(overrides, (_describe(error),)))
     return planned, refused
 
 
@@ -62,29 +65,34 @@ def refusal(refused: Sequence[Refused], total: int) -> ConfigError:
     return ConfigError([f"nothing was started: {len(refused)} of {total} cells cannot be run", *lines])
 
 
+def _describe(error: Exception) -> str:
+    """``TypeError: ... (my_model.py:12)``: where a cell broke, on one line."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+
+
 class _Checked:
-    """Data sets opened and nets counted once, however many cells share them."""
+    """Data sets opened and nets built once, however many cells share them."""
 
     def __init__(self) -> None:
-        self._data: dict[str, ImageData] = {}
+        self._pictures: dict[str, tuple[int, tuple[int, int]]] = {}
         self._costs: dict[str, Cost] = {}
 
     def cost(self, job: Job) -> Cost:
-        data = self._open(job)
-        about: Mapping[str, object] = {
-            "parts": [job.parts[group].plain() for group in ("model", "penalty", "trainer")],
-            "data": [data.num_classes, *data.image_size],
-        }
-        name = digest(about)
+        pictures = self._classes_and_size(job)
+        groups = ("model", "penalty", "optimizer", "schedule", "trainer", "logger")
+        name = digest([*(job.parts[group].plain() for group in groups), job.settings.epochs, *pictures])
         if name not in self._costs:
-            self._costs[name] = job.preflight(data)
+            self._costs[name] = job.preflight(*pictures)
         return self._costs[name]
 
-    def _open(self, job: Job) -> ImageData:
+    def _classes_and_size(self, job: Job) -> tuple[int, tuple[int, int]]:
+        """The number of classes and the size of the pictures, after a look at whether the splits can be made."""
         name = digest([job.parts[group].plain() for group in ("data", "augment")])
-        if name not in self._data:
+        if name not in self._pictures:
             data = job.make_data()
             data.prepare_data()
             data.check()
-            self._data[name] = data
-        return self._data[name]
+            train = data.source.load(data.root)["train"]
+            self._pictures[name] = train.num_classes, train.image_size
+        return self._pictures[name]

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -24,6 +25,7 @@ from cifarlab.result import Identity, Result, Scalar, digest
 from cifarlab.training.cost import Cost, cost
 from cifarlab.training.loggers import Loggers
 from cifarlab.training.run import run
+from cifarlab.training.schedules import Budget
 from cifarlab.training.settings import Settings
 from cifarlab.training.trainer import TrainerSettings
 
@@ -93,7 +95,7 @@ class Job:
             parts["settings"] = describe_call(Settings, {k: v for k, v in nodes.items() if k in SETTINGS}, key="")
         except ConfigError as error:
             faults += error.faults
-        faults += _unread_keys(config, nodes, choices)
+        faults += _unread_keys(config, nodes, choices.get("model", "the model"), overrides)
         if faults:
             raise ConfigError(faults)
         job = cls(parts, choices, tuple(overrides))
@@ -143,18 +145,22 @@ class Job:
             raise ConfigError([f"data: an ImageData is needed, not a {type(data).__name__}"])
         return data
 
-    def preflight(self, data: ImageData) -> Cost:
+    def preflight(self, num_classes: int, image_size: tuple[int, int]) -> Cost:
         """Build everything that can be built without memory or training.
-
-        Args:
-            data: this job's data, or another job's of the same data set.
 
         Raises:
             ValueError: values that are right one by one do not go together.
         """
-        for group in ("trainer", "logger", "penalty"):
+        for group in ("trainer", "logger"):
             self.parts[group]()
-        return cost(self.parts["model"], data.num_classes, data.image_size)
+        counted = cost(self.parts["model"], num_classes, image_size)
+        with torch.device("meta"):
+            net = self.parts["model"](num_classes)
+            self.parts["penalty"]()(net)
+            optimizer = self.parts["optimizer"](net)
+        # Schedules compare their parts with the epochs; how many steps an epoch has refuses none.
+        self.parts["schedule"](optimizer, Budget(self.settings.epochs, steps_per_epoch=1000))
+        return counted
 
     def execute(self, directory: Path, *, one_of_many: bool = False) -> Result:
         """Build the objects and run; a run that is one of many keeps less and shows less."""
@@ -211,18 +217,23 @@ def _describe_group(group: str, nodes: Mapping[str, Any], allow: Sequence[str]) 
     return describe_call(CALLS[group], nodes[group] or {}, key=group, allow=allow)
 
 
-def _unread_keys(config: DictConfig, nodes: Mapping[str, Any], choices: Mapping[str, str]) -> list[str]:
-    """Top-level keys that nothing reads: neither settings, nor a group, nor named by an interpolation.
+def _unread_keys(config: DictConfig, nodes: Mapping[str, Any], model: str, overrides: Sequence[str]) -> list[str]:
+    """Faults of the top-level keys that nothing reads: neither settings, nor a group, nor named by an interpolation.
 
-    A short name whose argument was set directly (``model.kernel_size=5``) is overruled by it, not unread.
+    A short name of a YAML file whose argument was set directly (``model.kernel_size=5``) is overruled by it; one that
+    was typed as well would be passed over in silence, and is a fault.
     """
-    text = OmegaConf.to_yaml(config)
-    read = {*SETTINGS, *ROOMS, *CALLS, *INTERPOLATION.findall(text)}
-    arguments = {name for group in ROOMS if isinstance(nodes.get(group), Mapping) for name in nodes[group]}
-    known = sorted(read - set(ROOMS) - set(CALLS) | arguments - {"_target_"})
-    model = choices.get("model", "the model")
-    return [
-        unknown(name, value, known).replace(f"there is no key {name}", f"{model} has no {name}")
-        for name, value in nodes.items()
-        if name not in read | arguments
-    ]
+    groups = (*ROOMS, *CALLS)
+    read = {*SETTINGS, *groups, *INTERPOLATION.findall(OmegaConf.to_yaml(config))}
+    typed = {override.partition("=")[0] for override in overrides}
+    owners = {name: group for group in groups if isinstance(nodes.get(group), Mapping) for name in nodes[group]}
+    known = sorted((read | (set(owners) & set(nodes)) - typed) - set(groups))
+    faults: list[str] = []
+    for name, value in nodes.items():
+        if name in read or (name in owners and name not in typed):
+            continue
+        if name in owners:
+            faults.append(f"{name}={value}: nothing reads it; set {owners[name]}.{name} alone")
+        else:
+            faults.append(unknown(name, value, known).replace(f"there is no key {name}", f"{model} has no {name}"))
+    return faults

@@ -17,9 +17,8 @@ from lightning.pytorch.loggers import Logger
 from cifarlab.training.bar import Bar
 from cifarlab.training.hardware import resolve_precision
 
-Precision = Literal[
-    "auto", "32", "32-true", "64", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "transformer-engine"
-]
+# 32 and 64 are numbers, as the command line reads them.
+Precision = Literal["auto", 32, 64, "32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
 
 
 class TrainerSettings:
@@ -80,7 +79,7 @@ class TrainerSettings:
     @property
     def resolved_precision(self) -> str:
         """The precision that ``auto`` comes to on this machine."""
-        return resolve_precision(self.precision, self.device_type)
+        return resolve_precision(str(self.precision), self.device_type)
 
     def make(
         self,

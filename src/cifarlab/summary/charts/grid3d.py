@@ -48,7 +48,7 @@ def grid3d(sweep: Sweep, axes: Sequence[str], metrics: Sequence[str]) -> Chart:
             620,
             scene={
                 **_scene(sweep, triples[0]),
-                "camera": {"eye": {"x": 1.4, "y": -1.6, "z": 0.75}},
+                "camera": {"eye": {"x": 1.5, "y": -1.7, "z": 0.8}, "center": {"x": 0, "y": 0, "z": -0.15}},
                 "aspectmode": "cube",
             },
             margin={"l": 10, "r": 10, "t": 60, "b": 10},

@@ -1,0 +1,261 @@
+"""A run as a whole: its numbers, its files, and every way it can end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from cifarlab.training import checkpoints, classifier
+from cifarlab.training.interruption import Interrupted
+from cifarlab.training.job import Job
+from cifarlab.training.reopen import evaluate_again, reopen, trained_net
+
+MakeJob = Callable[..., Job]
+CONF = Path(__file__).resolve().parents[2] / "conf"
+GOLDEN_LOSSES = [2.3029026794, 2.3026953125, 2.3004824829]  # torch 2.15, float32, AVX-512
+
+
+def history(directory: Path) -> list[dict[str, str]]:
+    """The rows of history.csv without their seconds, which no two runs share."""
+    rows = list(csv.DictReader((directory / "history.csv").open()))
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def save_config(directory: Path, *overrides: str) -> None:
+    """``.hydra/`` as Hydra would have written it."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", overrides=list(overrides), return_hydra_config=True)
+    (directory / ".hydra").mkdir(parents=True)
+    OmegaConf.save(OmegaConf.create({"hydra": config.hydra}), directory / ".hydra" / "hydra.yaml")
+    task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    OmegaConf.save(task, directory / ".hydra" / "config.yaml")
+
+
+def test_golden_losses_of_three_steps(tiny_job: MakeJob, tmp_path: Path) -> None:
+    """A change that is not meant to change the arithmetic must not change these digits."""
+    result = tiny_job("++epochs=3", "++batch_size=100", "++data.val_fraction=0", "augment=crop").execute(tmp_path)
+    losses = [float(row["train/loss"]) for row in history(tmp_path)]
+    assert result.status == "finished"
+    assert losses == pytest.approx(GOLDEN_LOSSES, rel=1e-4)
+
+
+def test_a_run_writes_what_the_contract_names(tiny_job: MakeJob, tmp_path: Path) -> None:
+    result = tiny_job("logger=[tensorboard,csv]", "++epochs=2").execute(tmp_path)
+    stored = json.loads((tmp_path / "result.json").read_text())
+    assert stored["schema"] == 1
+    assert stored["status"] == "finished"
+    assert set(stored["metrics"]) >= {
+        "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc",
+        "test/precision_macro", "test/recall_macro", "test/f1_macro",
+    }  # fmt: skip
+    assert stored["selected"]["by"] == "val/acc"
+    assert stored["epochs"] == 2
+    assert set(stored["seconds"]) == {"data", "compile", "train", "eval", "total"}
+    assert stored["seconds"]["total"] >= stored["seconds"]["train"] + stored["seconds"]["eval"]
+    assert stored["parameters"] == sum(p.numel() for p in trained_parameters(tmp_path).values() if p.is_floating_point())
+    assert stored["precision"] == "32"
+    for name in ("environment.json", "report.txt", "history.csv", "figures/curves.png", "figures/confusion.png"):
+        assert (tmp_path / name).stat().st_size > 0
+    assert list((tmp_path / "tensorboard").glob("events*"))
+    assert (tmp_path / "csv" / "metrics.csv").exists()
+    assert result.metrics == stored["metrics"]
+
+
+def trained_parameters(directory: Path) -> dict[str, torch.Tensor]:
+    """The weights in best.ckpt that training may change."""
+    state = torch.load(directory / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    return {name: value for name, value in state.items() if "running" not in name and "num_batches" not in name}
+
+
+def test_the_hparams_tab_has_the_metrics_as_columns(tiny_job: MakeJob, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result = tiny_job("logger=tensorboard").execute(tmp_path)
+    found = {}
+    for path in (tmp_path / "tensorboard").glob("events*"):
+        events = EventAccumulator(str(path)).Reload()
+        found |= {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
+    assert found["final/test/acc"] == pytest.approx(result.metrics["test/acc"])
+    assert found["final/val/acc"] == pytest.approx(result.metrics["val/acc"])
+    assert "hp_metric" not in found
+
+
+def test_checkpoints_hold_plain_names_and_open_without_pickle(tiny_job: MakeJob, tmp_path: Path) -> None:
+    job = tiny_job("++trainer.compile=false")
+    job.execute(tmp_path)
+    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert set(best["state_dict"]) == set(job.parts["model"](10).state_dict())
+    assert last["optimizer_states"][0]["param_groups"][0]["momentum"] == 0.9
+    assert not list((tmp_path / "checkpoints").glob(".*"))
+
+
+@pytest.mark.parametrize(("keep", "files"), [("all", {"best.ckpt", "last.ckpt"}), ("best", {"best.ckpt"}), ("none", None)])
+def test_a_finished_run_keeps_what_it_was_told(tiny_job: MakeJob, tmp_path: Path, keep: str, files: set[str]) -> None:
+    tiny_job(f"++checkpoints={keep}").execute(tmp_path)
+    folder = tmp_path / "checkpoints"
+    assert (({path.name for path in folder.iterdir()}) if folder.exists() else None) == files
+
+
+def test_the_same_seed_gives_the_same_digits_and_another_seed_others(tiny_job: MakeJob, tmp_path: Path) -> None:
+    first = tiny_job().execute(tmp_path / "a").metrics
+    second = tiny_job().execute(tmp_path / "b").metrics
+    other = tiny_job("++seed=1").execute(tmp_path / "c").metrics
+    assert first == second
+    assert first["train/loss"] != other["train/loss"]
+
+
+def test_each_part_of_the_seed_changes_the_run(tiny_job: MakeJob, tmp_path: Path) -> None:
+    losses = {
+        part: tiny_job(f"++{part}=7").execute(tmp_path / part).metrics["train/loss"]
+        for part in ("seed_init", "seed_order", "seed_augment")
+    }
+    losses["none"] = tiny_job().execute(tmp_path / "none").metrics["train/loss"]
+    assert len(set(losses.values())) == 4
+
+
+@pytest.mark.parametrize("where", ["after an epoch", "within an epoch"])
+def test_a_run_stopped_and_resumed_gives_the_digits_of_one_that_was_not(
+    tiny_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    overrides = ("++epochs=4", "++dropout=0.2", "optimizer=muon", "schedule=one_cycle", "++augment.cutout.size=8")
+    whole = tiny_job(*overrides).execute(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_once(patch, where)
+        stopped = tiny_job(*overrides).execute(tmp_path / "parts")
+    assert stopped.status == "interrupted"
+    assert 0 < stopped.epochs < 4
+    resumed = tiny_job(*overrides).execute(tmp_path / "parts")
+    assert resumed.status == "finished"
+    assert resumed.metrics == whole.metrics
+    assert history(tmp_path / "parts") == history(tmp_path / "whole")
+    for name, value in trained_parameters(tmp_path / "whole").items():
+        assert torch.equal(value, trained_parameters(tmp_path / "parts")[name]), name
+
+
+def stop_once(patch: pytest.MonkeyPatch, where: str) -> None:
+    """Interrupt after the second epoch's checkpoint, or in the middle of the third epoch."""
+    save, step = checkpoints.LastState.on_train_epoch_end, classifier.Classifier.training_step
+
+    def save_and_stop(self, trainer, module):  # type: ignore[no-untyped-def]
+        save(self, trainer, module)
+        if trainer.current_epoch == 1:
+            raise Interrupted("test")
+
+    def step_or_stop(self, batch, batch_index):  # type: ignore[no-untyped-def]
+        if self.trainer.current_epoch == 2 and batch_index == 1:
+            raise Interrupted("test")
+        return step(self, batch, batch_index)
+
+    if where == "after an epoch":
+        patch.setattr(checkpoints.LastState, "on_train_epoch_end", save_and_stop)
+    else:
+        patch.setattr(classifier.Classifier, "training_step", step_or_stop)
+
+
+def test_evaluating_again_gives_the_digits_of_the_run(tmp_path: Path, tiny: tuple[str, ...]) -> None:
+    save_config(tmp_path, *tiny, "++epochs=2")
+    result = reopen(tmp_path).execute(tmp_path)
+    (tmp_path / "result.json").unlink()
+    again = evaluate_again(tmp_path)
+    assert again.metrics == {name: value for name, value in result.metrics.items() if name.startswith("test/")}
+    assert again.confusion.sum() == 100
+    assert again.confusion.trace() / 100 == result.metrics["test/acc"]
+    assert again.report() == (tmp_path / "report.txt").read_text()
+
+
+@pytest.mark.parametrize(("number", "text"), [(signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_leaves_an_interrupted_run_with_its_checkpoint(
+    tiny_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, text: str
+) -> None:
+    step = classifier.Classifier.training_step
+
+    def step_and_signal(self, batch, batch_index):  # type: ignore[no-untyped-def]
+        if self.trainer.current_epoch == 1:
+            os.kill(os.getpid(), number)
+        return step(self, batch, batch_index)
+
+    monkeypatch.setattr(classifier.Classifier, "training_step", step_and_signal)
+    before = signal.getsignal(number)
+    result = tiny_job("++epochs=3").execute(tmp_path)
+    assert result.status == "interrupted"
+    assert text in (result.error or "")
+    assert result.epochs == 1
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "interrupted"
+    assert signal.getsignal(number) == before
+
+
+def test_a_loss_that_breaks_ends_the_run_as_diverged_and_says_where(
+    tiny_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = classifier.Classifier.training_step
+
+    def break_in_the_second_epoch(self, batch, batch_index):  # type: ignore[no-untyped-def]
+        images, labels = batch
+        if self.trainer.current_epoch == 1:
+            images = images * math.nan
+        return step(self, (images, labels), batch_index)
+
+    monkeypatch.setattr(classifier.Classifier, "training_step", break_in_the_second_epoch)
+    result = tiny_job("++epochs=3").execute(tmp_path)
+    assert result.status == "diverged"
+    assert result.error == "the training loss became NaN or infinite between steps 4 and 8"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of luck"), SystemExit(3), MemoryError("no room")])
+def test_an_exception_ends_the_run_as_failed_with_its_text(
+    tiny_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(self, batch, batch_index):  # type: ignore[no-untyped-def]
+        raise error
+
+    monkeypatch.setattr(classifier.Classifier, "training_step", fail)
+    result = tiny_job().execute(tmp_path)
+    assert result.status == "failed"
+    assert type(error).__name__ in (result.error or "")
+    assert json.loads((tmp_path / "result.json").read_text())["error"] == result.error
+
+
+def test_weights_are_those_of_the_best_validation_epoch(tiny_job: MakeJob, tmp_path: Path) -> None:
+    result = tiny_job("++epochs=4", "++lr=0.02").execute(tmp_path)
+    rows = history(tmp_path)
+    best = max(rows, key=lambda row: (float(row["val/acc"]), -float(row["val/loss"])))
+    assert result.selected == {"by": "val/acc", "epoch": int(best["epoch"])}
+    assert result.metrics["val/acc"] == float(best["val/acc"])
+
+
+def test_without_validation_the_last_weights_are_tested(tiny_job: MakeJob, tmp_path: Path) -> None:
+    result = tiny_job("++data.val_fraction=0", "++epochs=2").execute(tmp_path)
+    assert result.selected == {"by": "last", "epoch": 1}
+    assert "val/acc" not in result.metrics
+
+
+def test_early_stopping_ends_a_run_that_does_not_improve(tiny_job: MakeJob, tmp_path: Path) -> None:
+    result = tiny_job("++epochs=50", "++early_stopping=1", "++lr=0.5", "schedule=constant").execute(tmp_path)
+    assert result.status == "finished"
+    assert result.epochs < 50
+
+
+def test_early_stopping_without_validation_is_refused(tiny_job: MakeJob, tmp_path: Path) -> None:
+    result = tiny_job("++early_stopping=1", "++data.val_fraction=0").execute(tmp_path)
+    assert result.status == "failed"
+    assert "data.val_fraction" in (result.error or "")
+
+
+def test_a_compiled_net_saves_plain_names(tiny_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_ = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_(self, backend="eager"))
+    job = tiny_job("++trainer.compile=true")
+    assert job.execute(tmp_path).status == "finished"
+    trained_net(job, tmp_path, 10)

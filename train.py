@@ -4,6 +4,7 @@ import hydra
 from omegaconf import DictConfig
 
 from cifarlab.verbs.command_line import call
+from cifarlab.verbs.help import asks_for_help, show_help
 from cifarlab.verbs.train import asks_to_resume, resume, train
 
 
@@ -13,7 +14,9 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    if asks_to_resume():
+    if asks_for_help():
+        call(show_help)
+    elif asks_to_resume():
         call(resume, composed=False)
     else:
         call(main)

@@ -66,6 +66,19 @@ class Result:
     finished: str | None = None
     error: str | None = None
 
+    @classmethod
+    def begun(cls, identity: Identity, **known: Any) -> Result:
+        """The record of a run of which nothing is known yet but who it is; it has failed until it says otherwise."""
+        return cls(
+            status="failed",
+            key=identity.key,
+            group=identity.group,
+            overrides=list(identity.overrides),
+            knobs=dict(identity.knobs),
+            seed=identity.seed,
+            **known,
+        )
+
     def write(self, directory: Path) -> None:
         """Put ``result.json`` into the directory in one atomic step."""
         write_json(directory / FILE, asdict(self))

@@ -16,13 +16,20 @@ from cifarlab.figures.style import DPI, FAILED, INK, PALETTE, canvas, headline, 
 
 
 def samples(
-    images: ArrayLike, labels: ArrayLike, classes: Sequence[str], *, columns: int = 10, note: str = ""
+    images: ArrayLike,
+    labels: ArrayLike,
+    classes: Sequence[str],
+    *,
+    columns: int = 10,
+    per_class: int = 1,
+    note: str = "",
 ) -> Figure:
-    """One picture of each class that occurs, the first of it, under its name (R4.1, R5.1).
+    """The first pictures of each class that occurs, below each other under its name (R4.1, R5.1).
 
     Args:
         images: (N, H, W, 3). labels: (N,) int in [0, C). classes: C names.
-        columns: pictures in a row. note: a line above, such as counts and sizes.
+        columns: classes side by side. per_class: pictures of a class, or as many as there are.
+        note: a line above, such as counts and sizes.
 
     Raises:
         ValueError: there is no picture.
@@ -30,9 +37,18 @@ def samples(
     pictures, targets = np.asarray(images), np.asarray(labels)
     if not len(pictures):
         raise ValueError("there is no picture to show")
-    present, first = np.unique(targets, return_index=True)
-    names = [classes[int(target)] for target in present]
-    return _grid([pictures[place] for place in first], names, min(columns, len(names)), note)
+    present = np.unique(targets)
+    columns = min(columns, len(present))
+    tiles: list[np.ndarray | None] = []
+    names: list[str] = []
+    for start in range(0, len(present), columns):
+        block = present[start : start + columns]
+        places = [np.flatnonzero(targets == target)[:per_class] for target in block]
+        for row in range(max(len(own) for own in places)):
+            tiles += [pictures[own[row]] if row < len(own) else None for own in places]
+            tiles += [None] * (columns - len(block))
+            names += [classes[int(target)] if row == 0 else "" for target in block] + [""] * (columns - len(block))
+    return _grid(tiles, names, columns, note)
 
 
 def augmentations(original: ArrayLike, augmented: Mapping[str, ArrayLike]) -> Figure:
@@ -124,12 +140,15 @@ def filters(weights: ArrayLike, *, channels: Literal["together", "apart"] = "tog
     return _grid(tiles, words, min(side_by_side * shown.shape[1], len(tiles)))
 
 
-def feature_maps(maps: Mapping[str, ArrayLike], *, channel: int | None = None) -> Figure:
-    """Intermediate features of one picture (R4.5).
+def feature_maps(
+    maps: Mapping[str, ArrayLike], *, channel: int | None = None, original: ArrayLike | None = None
+) -> Figure:
+    """Intermediate features of one picture (R4.5), each map scaled to [0, 1] on its own.
 
     Args:
         maps: by layer, (C, h, w) float each. channel: with a number, one picture a layer, of this channel (modulo C);
             without, a row a layer with its first channels.
+        original: (H, W, 3), the picture itself, shown first.
 
     Raises:
         ValueError: there is no layer.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.training.job import Job
 from cifarlab.training.reopen import choices_of, typed
 
 
-def read_job(config: DictConfig, hydra: DictConfig) -> Job:
+def read_job(config: DictConfig, hydra: DictConfig | HydraConf) -> Job:
     """Check a composed config.
 
     Args:
@@ -20,4 +23,5 @@ def read_job(config: DictConfig, hydra: DictConfig) -> Job:
     """
     task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     allow = [str(path) for path in config.get("allow") or ()]
-    return Job.read(task, choices=choices_of(hydra), overrides=typed(hydra), allow=allow)
+    node = cast(DictConfig, hydra)  # HydraConf is but the name of its schema
+    return Job.read(task, choices=choices_of(node), overrides=typed(node), allow=allow)

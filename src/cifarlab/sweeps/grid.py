@@ -46,8 +46,9 @@ class Grid:
         axes: dict[str, tuple[str, ...]] = {}
         for override in OverridesParser.create().parse_overrides(list(arguments)):
             key = override.get_key_element()
-            fixed.pop(key, None)
-            axes.pop(key, None)
+            for earlier in [name for name in (*fixed, *axes) if bare(name) == bare(key)]:
+                fixed.pop(earlier, None)
+                axes.pop(earlier, None)
             if not override.is_sweep_override():
                 fixed[key] = str(override.get_value_element_as_str())
             elif override.is_discrete_sweep():
@@ -72,7 +73,7 @@ class Grid:
         counted = [
             f"{safe(key)}-{safe(value)}"
             for key, value in sorted(self.fixed.items(), key=lambda item: bare(item[0]))
-            if bare(key) not in BESIDE_THE_KEY | {"model"} and not bare(key).startswith("hydra.")
+            if bare(key) not in BESIDE_THE_KEY | {"model"} and not bare(key).startswith(("hydra.", "hydra/"))
         ]
         return "+".join([safe(first), *counted])
 

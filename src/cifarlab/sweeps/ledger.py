@@ -12,11 +12,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from cifarlab.configure import ConfigError
 from cifarlab.result import FILE, SCHEMA, write_json
 from cifarlab.sweeps.grid import bare
 
 LEDGER = "sweep.json"
 LOCKS = ".locks"
+LONGEST_NAME = 200  # file systems end at 255 bytes, and the key's digits and temporary files want some
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,10 @@ class Ledger:
         """The cell with this key: the one that is there, or a new one under a name that is free."""
         if key not in self.cells:
             taken = {cell.name for cell in self.cells.values()}
-            if name in taken or ((self.directory / name).exists() and self.key_in(name) not in (None, key)):
-                name = f"{name}.{key[:6]}"
+            # A folder that this ledger does not know may hold a checkpoint of anything.
+            foreign = (self.directory / name).exists() and self.key_in(name) != key
+            if name in taken or foreign or len(name) > LONGEST_NAME:
+                name = f"{name[:LONGEST_NAME]}.{key[:6]}"
             self.cells[key] = Cell(name, key, group, tuple(bare(override) for override in overrides))
         return self.cells[key]
 
@@ -136,9 +140,18 @@ def claimed(directory: Path, cell: Cell) -> Iterator[bool]:
 
 
 def set_aside(directory: Path) -> Path | None:
-    """Rename a sweep's folder to ``NAME.DATE_TIME``; None if there is none."""
+    """Rename a sweep's folder to ``NAME.DATE_TIME``; None if there is none.
+
+    Raises:
+        ConfigError: another process is at work in it.
+    """
     if not directory.exists():
         return None
+    for path in (directory / LOCKS).glob("*.lock"):
+        try:
+            FileLock(path).acquire(timeout=0).lock.release()
+        except Timeout:
+            raise ConfigError([f"fresh=true: another process is at work in {directory}"]) from None
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     names = (f"{directory.name}.{stamp}{suffix}" for suffix in ("", *(f"-{number}" for number in range(2, 1000))))
     target = next(path for path in map(directory.with_name, names) if not path.exists())

@@ -6,6 +6,7 @@ import logging
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from cifarlab.configure import ConfigError, describe_call
 from cifarlab.figures import OF_A_RUN
+from cifarlab.result import Result
 from cifarlab.summary import summarize
 from cifarlab.sweeps.compose import read_job
+from cifarlab.sweeps.explain import explain
 from cifarlab.sweeps.grid import Grid, bare, cell_name
 from cifarlab.sweeps.ledger import Cell, Ledger, claimed, locked, read_outcome, set_aside
 from cifarlab.sweeps.preflight import Planned, preflight, refusal
@@ -32,6 +36,7 @@ from cifarlab.training.settings import Settings
 MULTIRUN = Path("multirun")
 SWEEP_NAME = re.compile(r"[A-Za-z0-9._+-]*[A-Za-z0-9][A-Za-z0-9._+-]*")
 DONE = ("finished", "diverged")
+ELSEWHERE = "another process is at it"
 
 Todo = list[tuple[Cell, Planned]]
 
@@ -49,9 +54,9 @@ class ResumingSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
         logging.getLogger("hydra").setLevel(logging.WARNING)  # a line a cell is ours to print
-        self.config = config
-        self.hydra_context = hydra_context
-        self.task_function = task_function
+        self._config = config
+        self._context = hydra_context
+        self._task = task_function
 
     def sweep(self, arguments: list[str]) -> None:
         """Run every cell that is not done.
@@ -60,7 +65,7 @@ class ResumingSweeper(Sweeper):
             ConfigError: a cell cannot be run; nothing was started.
             SystemExit: 1 if a cell of this command failed, diverged or was interrupted.
         """
-        grid = Grid.parse([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+        grid = Grid.parse([*self._axes_of_the_config(), *arguments])
         first = self._compose(grid.overrides()[0])
         settings, choices = self._settings(first), choices_of(first.hydra)
         directory = MULTIRUN / (settings.sweep or grid.name(choices["model"], choices.get("experiment")))
@@ -77,10 +82,15 @@ class ResumingSweeper(Sweeper):
         progress.plan(cells, [each.cost for _, each in todo], [_status(directory, cell) for cell in cells])
         if settings.plan:
             return
-        interrupted = self._run_all(directory, todo, progress)
-        failed = [cell for cell in cells if _status(directory, cell) != "finished"]
-        if interrupted or failed:
+        outcomes = self._run_all(directory, todo, progress)
+        if not outcomes <= {"finished", ELSEWHERE}:
             sys.exit(1)
+
+    def _axes_of_the_config(self) -> list[str]:
+        """``hydra.sweeper.params`` as overrides; like typed ones they may name any key of a signature."""
+        groups = self._context.config_loader.list_groups("")
+        is_group = {key: key in groups or "/" in key for key in map(str, self.params)}
+        return [f"{key if is_group[key] else f'++{key}'}={value}" for key, value in self.params.items()]
 
     def _settings(self, config: DictConfig) -> Settings:
         """The sweep's own settings, the same for all its cells."""
@@ -98,9 +108,9 @@ class ResumingSweeper(Sweeper):
             ConfigError: what Hydra has to say against it.
         """
         try:
-            return self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        except HydraException as error:
-            raise ConfigError([str(error).strip().splitlines()[0]]) from None
+            return self._context.config_loader.load_sweep_config(self._config, list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError([explain(error)]) from None
 
     def _read(self, overrides: Sequence[str]) -> Job:
         config = self._compose(overrides)
@@ -127,43 +137,50 @@ class ResumingSweeper(Sweeper):
             todo[identity.key] = ledger.enter(name, identity.key, identity.group, each.overrides), each
         return list(todo.values())
 
-    def _run_all(self, directory: Path, todo: Todo, progress: Progress) -> bool:
-        """Run what is not done; the summary is written however this ends. True if it was stopped."""
+    def _run_all(self, directory: Path, todo: Todo, progress: Progress) -> set[str]:
+        """Run what is not done; the summary is written however this ends. How the cells ended."""
+        outcomes: set[str] = set()
         try:
             with raising_on_signals():
                 for cell, planned in todo:
-                    if not self._run_one(directory, cell, planned, progress):
-                        return True
+                    outcomes.add(self._run_one(directory, cell, planned, progress))
+                    if "interrupted" in outcomes:
+                        break
         except Interrupted:
-            return True
+            outcomes.add("interrupted")
         finally:
             page = summarize(directory)
             progress.console.print(f"summary: {page}", soft_wrap=True)
-        return False
+        return outcomes
 
-    def _run_one(self, directory: Path, cell: Cell, planned: Planned, progress: Progress) -> bool:
-        """Run a cell unless it is done or another process is at it. False if the sweep is to stop."""
+    def _run_one(self, directory: Path, cell: Cell, planned: Planned, progress: Progress) -> str:
+        """Run a cell unless it is done or another process is at it. How it ended, or `ELSEWHERE`."""
         with claimed(directory, cell) as mine:
-            status = _status(directory, cell)
-            if not mine or status in DONE:
-                progress.skipped(cell, status if mine else "another process is at it")
-                return True
+            status = _status(directory, cell) if mine else ELSEWHERE
+            if status in (*DONE, ELSEWHERE):
+                progress.skipped(cell, status)
+                return status
             progress.started(cell)
-            self._launch(directory, planned, cell)
-            outcome = read_outcome(directory / cell.name)
-            progress.ended(cell, outcome)
-            return outcome.get("status") != "interrupted"
+            try:
+                self._launch(directory, planned, cell)
+            except (Exception, SystemExit):  # outside of `run`, which lets nothing out: it could not begin
+                (directory / cell.name).mkdir(parents=True, exist_ok=True)
+                Result.begun(planned.job.identity, error=traceback.format_exc()).write(directory / cell.name)
+            progress.ended(cell, read_outcome(directory / cell.name))
+            return _status(directory, cell)
 
     def _launch(self, directory: Path, planned: Planned, cell: Cell) -> None:
+        """Hand a cell to Hydra's launcher. Raises what its task raised."""
         place = f"hydra.sweep.dir='{directory.as_posix()}'"
-        config = self.config.copy()
+        config = self._config.copy()
         with open_dict(config):
             config.hydra.sweep.dir = directory.as_posix()  # the launcher makes this folder
             config.hydra.overrides.hydra.append(place)  # a cell's config is composed from these
         launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.hydra_context, task_function=self.task_function, config=config
+            hydra_context=self._context, task_function=self._task, config=config
         )
-        launcher.launch([[*planned.overrides, f"hydra.sweep.subdir='{cell.name}'"]], initial_job_idx=0)
+        (done,) = launcher.launch([[*planned.overrides, f"hydra.sweep.subdir='{cell.name}'"]], initial_job_idx=0)
+        _ = done.return_value
 
 
 def _status(directory: Path, cell: Cell) -> str:

@@ -18,6 +18,8 @@ from cifarlab.training.hardware import quiet_allocator
 from cifarlab.training.job import Job
 from cifarlab.training.trainer import TrainerSettings
 
+CONFIG = Path(".hydra", "config.yaml")
+
 
 def reopen(directory: Path, *, allow: Sequence[str] = (), root: str | None = None) -> Job:
     """The job of a run directory, from its own ``.hydra/``.
@@ -31,8 +33,8 @@ def reopen(directory: Path, *, allow: Sequence[str] = (), root: str | None = Non
     Raises:
         ConfigError: it is no run directory, or its config cannot be run by this version.
     """
-    config_file = directory / ".hydra" / "config.yaml"
-    if not config_file.is_file():
+    config_file = directory / CONFIG
+    if not is_run_directory(directory):
         raise ConfigError([f"{directory}: not a run directory (it has no .hydra/config.yaml)"])
     config = OmegaConf.load(config_file)
     if not isinstance(config, DictConfig):
@@ -44,6 +46,11 @@ def reopen(directory: Path, *, allow: Sequence[str] = (), root: str | None = Non
         return Job.read(config, allow=allow)
     hydra = OmegaConf.load(hydra_file).hydra
     return Job.read(config, choices=choices_of(hydra), overrides=typed(hydra), allow=allow)
+
+
+def is_run_directory(directory: Path) -> bool:
+    """Whether a run has begun there."""
+    return (directory / CONFIG).is_file()
 
 
 def trained_net(job: Job, directory: Path, num_classes: int) -> nn.Module:

@@ -95,7 +95,8 @@ def run(
             record.metrics = _selected_metrics(sitting.history, sitting.best) | evaluation.metrics
             record.metrics |= classifier.penalty.report(classifier.net)
             record.selected = {"by": sitting.best.by, "epoch": sitting.best.epoch}
-            _write_outcome(sitting, evaluation, figures)
+            if sitting.trainer.is_global_zero:
+                _write_outcome(sitting, evaluation, figures)
             status = "finished"
     except Interrupted as reason:
         status, record.error = "interrupted", f"stopped by {reason}"
@@ -163,7 +164,8 @@ def _prepare(
 ) -> Classifier:
     """Seed, load the data, build the net."""
     reset_peak_memory(sitting.device)
-    write_environment(sitting.directory, sitting.device)
+    if sitting.trainer.is_global_zero:
+        write_environment(sitting.directory, sitting.device)
     before = time.perf_counter()
     data.trainer = sitting.trainer
     data.prepare_data()
@@ -232,12 +234,12 @@ def _close(sitting: _Sitting, record: Result, status: Status, keep: Keep) -> Res
     record.images_per_second = clock.images_per_second
     record.peak_memory_bytes = peak_memory_bytes(sitting.device)
     record.finished = _timestamp()
-    log_hyperparameters(sitting.loggers, record.knobs, record.metrics)
-    for logger in sitting.loggers:
-        logger.finalize("success" if status == "finished" else "failed")
-    if status == "finished":
-        discard(sitting.directory, keep)
     if sitting.trainer.is_global_zero:
+        log_hyperparameters(sitting.loggers, record.knobs, record.metrics)
+        for logger in sitting.loggers:
+            logger.finalize("success" if status == "finished" else "failed")
+        if status == "finished":
+            discard(sitting.directory, keep)
         record.write(sitting.directory)
     return record
 

@@ -133,6 +133,7 @@ def _silence_lightning() -> None:
         r".*Checkpoint directory .* exists and is not empty.*",
         r".*litlogger.*",
         r".*litmodels.*",
+        r".*sync_dist=True.*",  # the means are summed over devices before they are logged
         r"`?isinstance\(treespec, LeafSpec\)`? is deprecated.*",
     ):
         warnings.filterwarnings("ignore", message=message)

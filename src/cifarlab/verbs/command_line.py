@@ -14,10 +14,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cifarlab.configure import ConfigError
+from cifarlab.sweeps.explain import explain
 
 CONF = Path(sys.argv[0]).resolve().parent / "conf"
 # Keys whose value is a path: it may hold what Hydra's grammar would take for a list, a sweep or an assignment.
-PATH_KEYS = ("run", "resume", "data.root", "weights")
+PATH_KEYS = ("run", "resume", "root", "data.root", "weights", "hydra.run.dir")
+OUTPUTS = "outputs"
 PATH_OVERRIDE = re.compile(rf"^(\+{{0,2}}(?:{'|'.join(re.escape(key) for key in PATH_KEYS)}))=(.*)$", re.DOTALL)
 
 
@@ -33,7 +35,9 @@ def call(main: Callable[[], None], *, composed: bool = True) -> None:
         if composed:
             sys.argv[1:] = [prepare(argument) for argument in sys.argv[1:]]
         main()
-    except (ValueError, HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException) as error:
+        leave(ConfigError([explain(error)]))
+    except ValueError as error:
         leave(error)
 
 
@@ -67,7 +71,8 @@ def quote_path(argument: str) -> str:
     match = PATH_OVERRIDE.match(argument)
     if match is None or match[2][:1] in ("'", '"', "$") or not match[2]:
         return argument
-    escaped = match[2].replace("\\", "\\\\").replace("'", "\\'")
+    # In Hydra's grammar a backslash is itself, but for those before a quotation mark.
+    escaped = re.sub(r"(\\+)(?='|\Z)", r"\1\1", match[2]).replace("'", "\\'")
     return f"{match[1]}='{escaped}'"
 
 
@@ -78,8 +83,8 @@ def register_resolvers() -> None:
 
 
 def _unique(name: str) -> str:
-    """Claim ``outputs/NAME``, or NAME-2, NAME-3, ...: runs started in the same second do not meet."""
-    folder = Path("outputs")
+    """Claim ``OUTPUTS/NAME``, or NAME-2, NAME-3, ...: runs started in the same second do not meet."""
+    folder = Path(OUTPUTS)
     folder.mkdir(exist_ok=True)
     for attempt in range(1, 1000):
         candidate = name if attempt == 1 else f"{name}-{attempt}"
@@ -88,7 +93,7 @@ def _unique(name: str) -> str:
         except FileExistsError:
             continue
         return candidate
-    raise ValueError(f"outputs/{name}: a thousand runs of this name started in the same second")
+    raise ValueError(f"{OUTPUTS}/{name}: a thousand runs of this name started in the same second")
 
 
 def _run_name(*parts: object) -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
 
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.configure import ConfigError
-from cifarlab.result import Result
+from cifarlab.result import Result, write_text
 from cifarlab.sweeps.compose import read_job
+from cifarlab.sweeps.preflight import preflight
 from cifarlab.training.job import Job
-from cifarlab.training.reopen import reopen, stored_result
-from cifarlab.verbs.command_line import leave
+from cifarlab.training.reopen import is_run_directory, reopen, stored_result
+from cifarlab.verbs.command_line import OUTPUTS, leave
 
 
 def train(config: DictConfig) -> Result | None:
@@ -25,27 +28,47 @@ def train(config: DictConfig) -> Result | None:
     in_a_sweep = hydra_config.mode == RunMode.MULTIRUN
     try:
         job = read_job(config, hydra_config)
-        result = run_once(job, directory, one_of_many=in_a_sweep)
-        return result if in_a_sweep else finish(result)
+        done = finished_before(job, directory)
+        if done is None and not in_a_sweep:  # which has looked at all its cells before the first
+            check(job)
     except ValueError as error:
         if in_a_sweep:
             raise
         _remove_if_unused(directory)
         leave(error)
+    if done is None:
+        _write_config(directory, config, hydra_config)
+        done = job.execute(directory, one_of_many=in_a_sweep)
+    return done if in_a_sweep else finish(done)
 
 
-def run_once(job: Job, directory: Path, one_of_many: bool = False) -> Result:
-    """Run the job, go on with it where it was stopped, or give back its result where it is done.
+def check(job: Job) -> None:
+    """Build on the meta device what can be built before anything is trained.
+
+    Raises:
+        ConfigError: it cannot be run.
+    """
+    _, refused = preflight([job.overrides], lambda _: job)
+    if refused:
+        raise ConfigError(refused[0].faults)
+
+
+def finished_before(job: Job, directory: Path) -> Result | None:
+    """The result of this very job where the directory holds it, finished; None where there is something to do.
 
     Raises:
         ConfigError: the directory holds a run of another configuration.
     """
     stored = stored_result(directory)
-    if stored is not None and stored.key != job.identity.key:
+    if stored is not None:
+        key = stored.key
+    elif is_run_directory(directory):  # stopped before it could say so
+        key = reopen(directory, allow=job.settings.allow).identity.key
+    else:
+        return None
+    if key != job.identity.key:
         raise ConfigError([f"{directory} holds a run of another configuration; give another hydra.run.dir"])
-    if stored is not None and stored.status == "finished":
-        return stored
-    return job.execute(directory, one_of_many=one_of_many)
+    return stored if stored is not None and stored.status == "finished" else None
 
 
 def asks_to_resume() -> bool:
@@ -59,14 +82,19 @@ def resume() -> None:
     Raises:
         ConfigError: other overrides stand beside it, or it is no run directory.
     """
-    if len(sys.argv) > 2:
-        raise ConfigError([f"{' '.join(sys.argv[1:])}: resume=RUN_DIR takes no other override"])
-    directory = Path(sys.argv[1].partition("=")[2])
-    finish(run_once(reopen(directory), directory))
+    given = dict(argument.lstrip("+").partition("=")[::2] for argument in sys.argv[1:])
+    if set(given) - {"resume", "allow"}:
+        raise ConfigError([f"{' '.join(sys.argv[1:])}: resume=RUN_DIR takes no other override than allow=[PATH,...]"])
+    directory = Path(given["resume"])
+    allow = [path.strip() for path in given.get("allow", "").strip("[]").split(",") if path.strip()]
+    job = reopen(directory, allow=allow)
+    finish(finished_before(job, directory) or job.execute(directory))
 
 
 def finish(result: Result) -> Result:
     """Say how a single run ended; anything but ``finished`` is exit code 1."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        sys.exit(result.status != "finished")  # the first process speaks for all devices
     shown = "  ".join(f"{name} {value:.4f}" for name, value in sorted(result.metrics.items()) if name.endswith("acc"))
     print(f"{result.status}  {shown}  {result.seconds.get('total', 0.0):.1f} s")
     if result.status != "finished":
@@ -75,7 +103,19 @@ def finish(result: Result) -> Result:
     return result
 
 
+def _write_config(directory: Path, config: DictConfig, hydra_config: HydraConf) -> None:
+    """``.hydra/`` as Hydra writes it, but after the checks: a refused run must not overwrite the config of another."""
+    folder = directory / ".hydra"
+    folder.mkdir(exist_ok=True)
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(config))
+    write_text(folder / "hydra.yaml", OmegaConf.to_yaml(HydraConfig.instance().cfg))
+    write_text(folder / "overrides.yaml", OmegaConf.to_yaml(hydra_config.overrides.task))
+
+
 def _remove_if_unused(directory: Path) -> None:
-    """Hydra makes the directory before the config is checked; a refused run leaves none behind."""
-    if all(item.name == ".hydra" or item.suffix == ".log" for item in directory.iterdir()):
-        shutil.rmtree(directory)
+    """Hydra makes the directory and an empty log before the config is checked; a refused run leaves neither behind."""
+    if any(item.suffix != ".log" or item.stat().st_size for item in directory.iterdir()):
+        return
+    shutil.rmtree(directory)
+    if directory.parent.name == OUTPUTS and not any(directory.parent.iterdir()):
+        directory.parent.rmdir()

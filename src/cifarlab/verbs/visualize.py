@@ -37,7 +37,7 @@ OF_ANY = ("figure", "run", "seed", "allow")
 OF_A_NET = ("weights", "classes")
 WITHOUT_WEIGHTS = ("samples", "augmentations", "curves")
 # What was typed and is no part of a file's name.
-UNNAMED = ("figure", "run", "allow", "data.root", "trainer.accelerator", "trainer.progress_bar")
+UNNAMED = ("figure", "run", "allow", "data.root")
 INTERPOLATION = re.compile(r"\$\{(\w+)\}")
 LONGEST_NAME = 150
 
@@ -158,7 +158,7 @@ def read_options(config: DictConfig, typed: Mapping[str, str]) -> Options:
 
 def _unread(config: DictConfig, typed: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
     """What was typed and would change nothing: options of other figures, choices beside a run, keys nobody knows."""
-    figure = values.get("figure")
+    figure = str(values.get("figure"))
     beside_run = values.get("run") is not None
     read = [*OF_ANY, *READS[figure]] if figure in READS else list(NAMES)
     if not beside_run and figure not in WITHOUT_WEIGHTS:
@@ -194,8 +194,7 @@ def draw(config: DictConfig, typed: Mapping[str, str], options: Options) -> Figu
     else:
         kept = [str(key) for key in config if key not in NAMES or key in ("seed", "allow")]
         job = read_job(OmegaConf.masked_copy(config, kept), HydraConfig.get())
-        labelled = options.figure in ("confusion", "mistakes")
-        subject = Chosen(job, options.weights, options.classes, labelled=labelled, partial=PARTIAL.get(options.figure))
+        subject = Chosen(job, options.weights, options.classes)
     return DRAWN[options.figure](subject, options)
 
 

@@ -1,0 +1,42 @@
+# make demo | test | lint | clean. Each makes .venv and installs what it needs; PYTHON=python3.13 chooses the interpreter.
+PYTHON ?= python3
+# Processes of the test suite. Two of one thread each take half the time of one of two threads on two cores.
+TEST_WORKERS ?= 2
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+
+.PHONY: demo test lint clean
+
+# The last line that summarize.py prints is the path of the page.
+demo: .venv/.installed
+	$(BIN)/python train.py experiment=demo
+	@$(BIN)/python summarize.py multirun/demo
+
+test: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.installed: pyproject.toml | .venv/bin/pip
+	@echo 'installing into .venv (PyTorch is large: this takes some minutes)'
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/.installed-dev: pyproject.toml | .venv/bin/pip
+	@echo 'installing into .venv, with the tools of development (PyTorch is large: this takes some minutes)'
+	@$(PIP) --editable '.[dev]'
+	@touch .venv/.installed $@
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "cifarlab needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)." >&2; \
+	    echo "Name one that is: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv

@@ -1,0 +1,17 @@
+"""What Hydra has against a config, in our words."""
+
+from __future__ import annotations
+
+import difflib
+
+from hydra.errors import MissingConfigException
+
+
+def explain(error: Exception) -> str:
+    """An error of Hydra's in our form: for an option that a group lacks, the nearest right one and all there are."""
+    if not isinstance(error, MissingConfigException) or not error.missing_cfg_file or not error.options:
+        return str(error).strip() or type(error).__name__
+    group, _, name = error.missing_cfg_file.rpartition("/")
+    near = difflib.get_close_matches(name, error.options, n=1)
+    hint = f" Did you mean {group}={near[0]}?" if near else ""
+    return f"{group}={name}: there is no such {group}.{hint} Allowed: {', '.join(error.options)}"

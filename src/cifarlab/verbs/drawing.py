@@ -1,0 +1,164 @@
+"""The figures that need torch: what each takes of its subject, and what it says beside the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from rich.progress import track
+from torch import Tensor
+from torch.nn import functional as F
+
+from cifarlab.configure import ConfigError, config_parameters, describe_call
+from cifarlab.data.augment import Augment
+from cifarlab.figures import confusion as matrix
+from cifarlab.figures import pictures
+from cifarlab.probes.ascent import climb
+from cifarlab.probes.features import feature_maps
+from cifarlab.probes.filters import first_filters
+from cifarlab.verbs.subject import Subject
+from cifarlab.verbs.visualize import Options
+
+MOST_MISTAKES = 40
+LISTED = 10
+
+
+def samples(subject: Subject, options: Options) -> Figure:
+    """Counts, sizes and classes, and pictures of each class (R4.1, R5.1)."""
+    data = subject.data
+    counts = {name: class_counts(data.split(name).labels, data.num_classes) for name, n in data.sizes.items() if n}
+    height, width = data.image_size
+    sizes = ", ".join(f"{name} {data.sizes[name]:,}" for name in counts)
+    note = f"{data.name}: {data.num_classes} classes, {height}x{width} pixels; {sizes}"
+    print(note)
+    longest = max(len(name) for name in data.classes)
+    print(f"{'':{longest}}  " + "  ".join(f"{name:>6}" for name in counts))
+    for place, name in enumerate(data.classes):
+        print(f"{name:{longest}}  " + "  ".join(f"{count[place]:6d}" for count in counts.values()))
+    shown = data.split(options.split)
+    names = [f"{name}\n{count}" for name, count in zip(data.classes, counts[options.split], strict=True)]
+    return pictures.samples(_pixels(shown.images), shown.labels.numpy(), names, per_class=options.per_class, note=note)
+
+
+def augmentations(subject: Subject, options: Options) -> Figure:
+    """The picture beside copies by each configured operation, or by all there are where none is configured (R5.5)."""
+    configured = subject.job.parts["augment"]()
+    given = subject.job.parts["augment"].arguments
+    if configured.names:
+        each = {name: Augment(**{name: given[name]()}) for name in configured.names}
+    else:
+        print("no augmentation is configured: all operations are shown, with their defaults")
+        names = [name for name in config_parameters(Augment) if name != "mode"]
+        each = {name: describe_call(Augment, {name: {}}, key="augment")() for name in names}
+    if len(configured.names) > 1:
+        each["all of these"] = configured
+    # A mixing operation wants a partner: the next picture of the split.
+    partner = (options.image + 1) % subject.data.sizes[options.split]
+    places = torch.tensor([options.image, partner])
+    both = torch.stack([subject.picture(options.split, int(place)) for place in places])
+    drawn = {
+        name: np.stack(
+            [
+                _pixels(augment.pixels(both, seed=options.seed, epoch=epoch, indices=places))[0]
+                for epoch in range(options.draws)
+            ]
+        )
+        for name, augment in each.items()
+    }
+    return pictures.augmentations(_pixels(both)[0], drawn)
+
+
+def filters(subject: Subject, options: Options) -> Figure:
+    """The first layer's filters (R1.4, R4.6)."""
+    weights = first_filters(subject.net("first"))
+    count, channels, height, width = weights.shape
+    print(f"{count} filters of {channels} x {height} x {width}")
+    together = options.rgb and channels == 3
+    return pictures.filters(weights, channels="together" if together else "apart", most=options.most or count)
+
+
+def features(subject: Subject, options: Options) -> Figure:
+    """What every convolution, activation and pool gives for one picture (R4.5)."""
+    net = subject.net("beginning")
+    _, mean, std = subject.made_for(net)
+    pixels = subject.picture(options.split, options.image).float() / 255
+    if options.size is not None:
+        pixels = F.interpolate(pixels[None], (options.size, options.size), mode="bilinear", antialias=True)[0]
+    normalised = (pixels - _column(mean)) / _column(std)
+    maps = feature_maps(net, normalised, below=options.layer, stop_at=subject.untrained)
+    if not maps:
+        raise ConfigError([f"layer={options.layer}: no convolution, activation or pool of the net begins so"])
+    original = pixels.clamp(0, 1).permute(1, 2, 0).numpy()
+    return pictures.feature_maps(maps, channel=options.channel, original=original)
+
+
+def confusion(subject: Subject, options: Options) -> Figure:
+    """The confusion matrix of a split."""
+    classes = subject.data.classes
+    return matrix.confusion(subject.predictions(options.split).confusion(len(classes)), classes)
+
+
+def mistakes(subject: Subject, options: Options) -> Figure:
+    """The wrong answers that the net was surest of."""
+    found = subject.predictions(options.split)
+    shown = subject.data.split(options.split)
+    for place in found.mistakes()[:LISTED]:
+        said, truth = (shown.classes[kind[place]] for kind in (found.predicted, found.labels))
+        print(f"image={place}: {said} {found.confidence[place]:.4f}, in truth {truth}")
+    return pictures.mistakes(
+        _pixels(shown.images),
+        found.labels,
+        found.predicted,
+        found.confidence,
+        shown.classes,
+        most=options.most or MOST_MISTAKES,
+    )
+
+
+def ascent(subject: Subject, options: Options) -> Figure:
+    """The picture that the net answers to most strongly with one class, and the way there (R1.5)."""
+    net = subject.net().requires_grad_(False).to(subject.device)
+    size, mean, std = subject.made_for(net)
+    result = climb(
+        net,
+        options.label,
+        size=size if options.size is None else (options.size, options.size),
+        steps=options.steps,
+        lr=options.lr,
+        seed=options.seed,
+        mean=mean,
+        std=std,
+        device=subject.device,
+        watch=lambda steps: track(steps, "climbing", transient=True),
+    )
+    name = subject.class_name(options.label)
+    print(f"{name}: score {result.scores[0]:.2f} -> {result.scores[-1]:.2f} in {options.steps} steps")
+    return pictures.ascent(result.image, result.scores, name=name)
+
+
+DRAWN: Mapping[str, Callable[[Subject, Options], Figure]] = {
+    "samples": samples,
+    "augmentations": augmentations,
+    "filters": filters,
+    "features": features,
+    "confusion": confusion,
+    "mistakes": mistakes,
+    "ascent": ascent,
+}
+
+
+def class_counts(labels: Tensor, num_classes: int) -> NDArray[np.int64]:
+    """int64 ``(C,)``: pictures of each class."""
+    return np.bincount(labels.cpu().numpy(), minlength=num_classes)
+
+
+def _pixels(images: Tensor) -> NDArray[np.uint8]:
+    """``(N, 3, H, W)`` -> ``(N, H, W, 3)``."""
+    return images.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _column(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values).view(3, 1, 1)

@@ -1,0 +1,123 @@
+"""``python train.py --help``: what can be set, read from the signatures that check it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cifarlab.configure import Description, allowed, config_key, config_parameters
+from cifarlab.sweeps.compose import read_job
+from cifarlab.training.job import Job
+from cifarlab.verbs.command_line import CONF
+
+USAGE = """\
+[bold]python train.py[/] \\[key=value ...]                     one run, in outputs/
+[bold]python train.py -m[/] key=value,value ... \\[key=value]   a sweep, in multirun/; the same command again resumes it
+[bold]python train.py experiment=NAME[/]                      an experiment of the reports
+[bold]python train.py resume=RUN_DIR[/]                       go on with a stopped run
+[bold]python train.py model=NAME --help[/]                    this page for another model, optimizer, ...
+"""
+DOCUMENTED = re.compile(r"^(\w+): (.*)$")
+
+
+def asks_for_help() -> bool:
+    """Whether the command line holds ``--help`` or ``-h``."""
+    return any(argument in ("--help", "-h") for argument in sys.argv[1:])
+
+
+def show_help(conf: Path = CONF) -> None:
+    """Print the page for the options that the other arguments choose."""
+    overrides = [argument for argument in sys.argv[1:] if "=" in argument]
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        config = compose("train", overrides=overrides, return_hydra_config=True)
+    job = read_job(config, config.hydra)
+    short_names = {str(key) for key in config if key != "hydra"}
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console.print(USAGE)
+    _print_groups(console, conf)
+    _print_experiments(console, conf)
+    _print_keys(console, job, short_names)
+
+
+def _print_groups(console: Console, conf: Path) -> None:
+    console.print("[bold]Groups[/] (GROUP=OPTION; augment and logger take lists: augment=\\[crop,flip])")
+    table = _table()
+    for folder in sorted(path for path in conf.iterdir() if path.is_dir() and path.name not in ("hydra", "experiment")):
+        table.add_row(folder.name, escape(", ".join(sorted(path.stem for path in folder.glob("*.yaml")))))
+    console.print(table)
+
+
+def _print_experiments(console: Console, conf: Path) -> None:
+    console.print("[bold]Experiments[/] (experiment=NAME)")
+    table = _table()
+    for path in sorted((conf / "experiment").glob("*.yaml")):
+        table.add_row(path.stem, escape(headline(path)))
+    console.print(table)
+
+
+def headline(path: Path) -> str:
+    """The first sentence of a YAML file's comments."""
+    lines = [
+        line.lstrip("# ").strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")
+    ]
+    words = " ".join(line for line in lines if not line.startswith("@package")).removeprefix("What: ")
+    return re.split(r"(?<=\.)\s", words, maxsplit=1)[0]
+
+
+def _print_keys(console: Console, job: Job, short_names: set[str]) -> None:
+    for group in sorted(job.parts, key=lambda name: name != "settings"):
+        part = job.parts[group]
+        option = f" ({job.choices[group]})" if group in job.choices else ""
+        console.print(f"[bold]{'At the top' if group == 'settings' else group}[/]{escape(option)}")
+        console.print(_keys(part, "" if group == "settings" else f"{group}.", short_names))
+
+
+def _keys(part: Description, prefix: str, short_names: set[str]) -> Table:
+    """A row a key: name, value now, what is allowed, what it does."""
+    table = _table()
+    texts = documented(part.target)
+    for name, parameter in config_parameters(part.target).items():
+        key, value = config_key(name), part.arguments[name]
+        shown = key if prefix and key in short_names else prefix + key
+        value = "..." if isinstance(value, Description) else _written(value)
+        text = texts.get(name, "").replace("``", "")
+        table.add_row(*map(escape, (shown, value, allowed(parameter.annotation), text)))
+    return table
+
+
+def documented(target: Callable[..., Any]) -> Mapping[str, str]:
+    """Parameter -> its line in the docstring's ``Args:`` section."""
+    texts: dict[str, str] = {}
+    lines = (inspect.getdoc(target) or "").partition("Args:\n")[2].splitlines()
+    name = ""
+    for line in lines:
+        if line and not line.startswith(" "):
+            break
+        found = DOCUMENTED.match(line[4:])
+        if found:
+            name = found[1]
+            texts[name] = found[2]
+        elif name and line.strip():
+            texts[name] += f" {line.strip()}"
+    return texts
+
+
+def _written(value: Any) -> str:
+    """A value as YAML writes it."""
+    return json.dumps(value).strip('"')
+
+
+def _table() -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    table.add_column(no_wrap=True, style="cyan")
+    return table

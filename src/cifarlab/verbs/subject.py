@@ -1,0 +1,230 @@
+"""What a figure is of: data and a net, from a run or from what the command line chooses."""
+
+from __future__ import annotations
+
+import pickle
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning import Trainer
+from torch import Tensor, nn
+
+from cifarlab.configure import ConfigError
+from cifarlab.data.module import Channels, ImageData
+from cifarlab.probes.filters import first_convolution
+from cifarlab.probes.predictions import Predictions, predict
+from cifarlab.training.checkpoints import FOLDER
+from cifarlab.training.job import Job
+from cifarlab.training.reopen import trained_net
+from cifarlab.training.weights import Fit, put_in, read_weights
+
+# What a figure needs of a net's weights: all, those up to a point, or the first convolution's.
+Needs = Literal["all", "beginning", "first"]
+IMAGENET_CLASSES = 1000
+MOST_FAULTS = 8
+
+
+class Subject(ABC):
+    """Data and net, each made when a figure first asks for it.
+
+    Attributes:
+        job: the checked config.
+        untrained: names of the net's modules whose weights are not known, once the net is made.
+    """
+
+    def __init__(self, job: Job, directory: Path) -> None:
+        self.job = job
+        self.directory = directory
+        self.untrained: frozenset[str] = frozenset()
+
+    @abstractmethod
+    def net(self, needs: Needs = "all", *, labelled: bool = False) -> nn.Module:
+        """The net with its weights, on the CPU.
+
+        Args:
+            needs: how much of the weights must be known.
+            labelled: its outputs are the classes of the data.
+
+        Raises:
+            ValueError: the weights are not to be had, or are another net's.
+        """
+
+    @abstractmethod
+    def made_for(self, net: nn.Module) -> tuple[tuple[int, int], Channels, Channels]:
+        """Height and width of the pictures the net knows, and the mean and deviation of their channels."""
+
+    @abstractmethod
+    def class_name(self, label: int) -> str:
+        """Of an output of the net."""
+
+    @cached_property
+    def data(self) -> ImageData:
+        data = self.job.make_data()
+        data.prepare_data()
+        data.setup()
+        return data
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        return self.job.parts["trainer"]().make(1, self.directory)
+
+    @property
+    def device(self) -> torch.device:
+        return self.trainer.strategy.root_device
+
+    def picture(self, split: str, index: int) -> Tensor:
+        """uint8 ``(3, H, W)``.
+
+        Raises:
+            ValueError: the split has no such picture.
+        """
+        images = self.data.split(split).images
+        if index >= len(images):
+            raise ConfigError([f"image={index}: allowed: an integer from 0 to {len(images) - 1} ({split})"])
+        return images[index]
+
+    def predictions(self, split: str) -> Predictions:
+        """What the net says about a split, on the device and in the precision of the run."""
+        net = self.net(labelled=True)
+        data, trainer = self.data, self.trainer
+        data.trainer = trainer
+        data.setup()
+        net = trainer.precision_plugin.convert_module(net.to(self.device))
+        with trainer.precision_plugin.forward_context():
+            return predict(net, data.batches(split))
+
+
+class OfRun(Subject):
+    """A run's own data and its best weights."""
+
+    def net(self, needs: Needs = "all", *, labelled: bool = False) -> nn.Module:
+        path = self.directory / FOLDER / "best.ckpt"
+        if not path.is_file():
+            raise ConfigError(
+                [
+                    f"{path} is missing: the run kept no weights (checkpoints=none), or has none yet; "
+                    "the figures samples, augmentations and curves need none"
+                ]
+            )
+        try:
+            return trained_net(self.job, self.directory, self.data.num_classes)
+        except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            raise ConfigError([f"{path}: not the weights of this run's net ({_first_line(error)})"]) from None
+
+    def made_for(self, net: nn.Module) -> tuple[tuple[int, int], Channels, Channels]:
+        return self.data.image_size, self.data.mean, self.data.std
+
+    def class_name(self, label: int) -> str:
+        classes = self.data.classes
+        return classes[label] if label < len(classes) else str(label)
+
+
+class Chosen(Subject):
+    """A data set and a model by the command line; weights from a file, or pretrained, or none.
+
+    Args:
+        job: the checked config.
+        weights: file with a state_dict.
+        classes: outputs of the net; None takes the data set's, and ImageNet's for a net that others have trained.
+    """
+
+    def __init__(self, job: Job, weights: Path | None, classes: int | None) -> None:
+        super().__init__(job, Path())
+        self.weights = weights
+        self.classes = classes
+        self.pretrained = job.parts["model"].arguments.get("pretrained") is True
+
+    def net(self, needs: Needs = "all", *, labelled: bool = False) -> nn.Module:
+        from_elsewhere = self.pretrained or self.weights is not None
+        outputs = self.classes or (IMAGENET_CLASSES if from_elsewhere and not labelled else self.data.num_classes)
+        if labelled and outputs != self.data.num_classes:
+            raise ConfigError([f"classes={outputs}: {self.data.name} has {self.data.num_classes} classes"])
+        torch.manual_seed(self.job.seeds.init)
+        net = self._build(outputs)
+        if self.weights is not None:
+            fit = put_in(read_weights(self.weights), net)
+            self._judge(fit, net, needs)
+            self.untrained = frozenset(name.rpartition(".")[0] for name in fit.untouched)
+        elif not self.pretrained:
+            print("the net is untrained: there is no run=, weights= or model.pretrained=true")
+        elif needs == "all":
+            _check_head(net, outputs)
+        return net
+
+    def made_for(self, net: nn.Module) -> tuple[tuple[int, int], Channels, Channels]:
+        about = getattr(net, "default_cfg", None)
+        if about and (self.pretrained or self.weights is not None):
+            _, height, width = about["input_size"]
+            return (height, width), tuple(about["mean"]), tuple(about["std"])
+        return self.data.image_size, self.data.mean, self.data.std
+
+    def class_name(self, label: int) -> str:
+        return f"class {label}"
+
+    def _build(self, outputs: int) -> nn.Module:
+        try:
+            net: nn.Module = self.job.parts["model"](outputs)
+        except Exception as error:
+            # Which error a refused download is depends on the library that was about to fetch.
+            if not self.pretrained or isinstance(error, ValueError):
+                raise
+            name = self.job.parts["model"].arguments.get("name")
+            raise ConfigError(
+                [f"the pretrained weights of {name} cannot be fetched ({_first_line(error)}); give a file by weights="]
+            ) from error
+        return net
+
+    def _judge(self, fit: Fit, net: nn.Module, needs: Needs) -> None:
+        """Refuse weights that lack what the figure needs; say what else they lack."""
+        first, _ = first_convolution(net)
+        needed = fit.untouched if needs == "all" else [name for name in fit.untouched if name == f"{first}.weight"]
+        faults = [
+            f"{self.weights}: {name} is {_shape(fit.misshapen[name][0])} in the file, "
+            f"{_shape(fit.misshapen[name][1])} in the net"
+            if name in fit.misshapen
+            else f"{self.weights}: {name} is missing"
+            for name in needed
+        ]
+        if faults:
+            rest = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
+            raise ConfigError(faults[:MOST_FAULTS] + rest + [_advice(fit)])
+        if fit.untouched:
+            print(f"missing in {self.weights}, and not shown: {_by_part(fit.untouched)}")
+        if fit.unused:
+            print(f"in {self.weights}, and not in the net: {_by_part(fit.unused)}")
+
+
+def _advice(fit: Fit) -> str:
+    if fit.misshapen:
+        return "a stem of another size: model.stem=original; another number of outputs: classes="
+    return "only filters and features can do with a part of the weights"
+
+
+def _check_head(net: nn.Module, outputs: int) -> None:
+    """A head of another size than the pretrained one starts anew, and its classes mean nothing.
+
+    Raises:
+        ConfigError: naming the number of classes of the pretrained head.
+    """
+    known = (getattr(net, "default_cfg", None) or {}).get("num_classes")
+    if known not in (None, outputs):
+        raise ConfigError([f"classes={outputs}: the pretrained head has {known} outputs; give classes={known}"])
+
+
+def _by_part(names: Iterable[str]) -> str:
+    """``layer1 (60 tensors), fc (2 tensors)``."""
+    counts = Counter(".".join(name.split(".")[:2]) if name.split(".")[1:2] else name for name in names)
+    return ", ".join(f"{part} ({count})" for part, count in counts.items())
+
+
+def _shape(sizes: tuple[int, ...]) -> str:
+    return "x".join(str(size) for size in sizes) or "a number"
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

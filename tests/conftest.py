@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 from cifarlab.sweeps.compose import read_job
 from cifarlab.training.job import Job
+from cifarlab.verbs import command_line
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 # The smallest run that is still a run: 100 digits a split, a net of 4 filters, full precision.
@@ -48,3 +53,37 @@ def tiny_job(compose_job: Callable[..., Job]) -> Callable[..., Job]:
 def tiny() -> tuple[str, ...]:
     """The overrides of the smallest run."""
     return TINY
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def train_py(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """``python train.py ARGUMENTS`` in this process, which spares the imports, and in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command_line, "CONF", CONF)
+    monkeypatch.setenv("COLUMNS", "200")
+    script = CONF.with_name("train.py")
+
+    def call(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+        GlobalHydra.instance().clear()
+        capfd.readouterr()
+        try:
+            runpy.run_path(str(script), run_name="__main__")
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        finally:
+            GlobalHydra.instance().clear()
+        return Ended(code, *capfd.readouterr())
+
+    return call

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import annotated_types
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError, create_model
 from pydantic import Field as PydanticField
 
 PACKAGE = __name__.partition(".")[0]
@@ -87,9 +87,7 @@ def describe(node: Any, *, key: str, room: str, allow: Sequence[str] = ()) -> De
     if TARGET not in node:
         raise ConfigError([f"{key}: {TARGET} is missing; it names a class in {room}"])
     target = _locate(str(node[TARGET]), key=f"{key}.{TARGET}", room=room, allow=allow)
-    if inspect.isabstract(target):
-        raise ConfigError([f"{key}.{TARGET}={node[TARGET]}: one of its kinds is needed, {target.__name__} is abstract"])
-    return describe_call(target, {str(k): v for k, v in node.items() if k != TARGET}, key=key, room=room, allow=allow)
+    return describe_call(target, _without_target(node), key=key, room=room, allow=allow)
 
 
 def describe_call(
@@ -178,10 +176,14 @@ def _describe_nested(expected: type, node: Mapping[str, Any], key: str, room: st
         if inspect.isabstract(expected):
             raise ConfigError([f"{key}: {TARGET} is missing; it names a kind of {expected.__name__}"])
         return describe_call(expected, node, key=key, room=room, allow=allow)
-    described = describe(node, key=key, room=room, allow=allow)
-    if not (inspect.isclass(described.target) and issubclass(described.target, expected)):
+    target = _locate(str(node[TARGET]), key=f"{key}.{TARGET}", room=room, allow=allow)
+    if not (inspect.isclass(target) and issubclass(target, expected)):
         raise ConfigError([f"{key}.{TARGET}={node[TARGET]}: a kind of {expected.__name__} is needed"])
-    return described
+    return describe_call(target, _without_target(node), key=key, room=room, allow=allow)
+
+
+def _without_target(node: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in node.items() if name != TARGET}
 
 
 def _configurable_class(annotation: Any, allow: Sequence[str]) -> type | None:
@@ -214,6 +216,12 @@ def _locate(path: str, *, key: str, room: str, allow: Sequence[str]) -> Callable
     # A module also holds what it imports (os, torch): only what was defined in the room counts.
     if not callable(found) or not _is_within(getattr(found, "__module__", ""), (room, *allow)):
         raise ConfigError([f"{key}={path}: only classes of {room} can be named in a config"])
+    if inspect.isabstract(found):
+        raise ConfigError([f"{key}={path}: one of its kinds is needed, {name} is abstract"])
+    try:
+        _schema(found)
+    except (PydanticUserError, TypeError) as error:  # some function or class that no config was meant to describe
+        raise ConfigError([f"{key}={path}: cannot be configured ({str(error).splitlines()[0]})"]) from None
     return found
 
 
@@ -239,7 +247,6 @@ def _check_types(
 ) -> tuple[dict[str, Any], list[str]]:
     """The values with defaults filled in, or the faults of those that do not fit."""
     parameters = config_parameters(target)
-    values = {name: _as_word(value, parameters[name].annotation) for name, value in values.items()}
     try:
         # Through JSON, since strict mode then takes a list for a tuple but still no text for a number.
         checked = _schema(target).model_validate_json(json.dumps(values), strict=True)
@@ -268,13 +275,6 @@ def _shown(value: Any) -> str:
     except json.JSONDecodeError:
         return value
     return f"'{value}'"
-
-
-def _as_word(value: Any, annotation: Any) -> Any:
-    """``precision=32``: YAML reads a number where one of the choices is the word ``32``."""
-    choices = _choices(annotation)
-    is_word = type(value) is int and value not in choices and str(value) in choices
-    return str(value) if is_word else value
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:

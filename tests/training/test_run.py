@@ -62,7 +62,9 @@ def test_a_run_writes_what_the_contract_names(tiny_job: MakeJob, tmp_path: Path)
     assert stored["epochs"] == 2
     assert set(stored["seconds"]) == {"data", "compile", "train", "eval", "total"}
     assert stored["seconds"]["total"] >= stored["seconds"]["train"] + stored["seconds"]["eval"]
-    assert stored["parameters"] == sum(p.numel() for p in trained_parameters(tmp_path).values() if p.is_floating_point())
+    assert stored["parameters"] == sum(
+        p.numel() for p in trained_parameters(tmp_path).values() if p.is_floating_point()
+    )
     assert stored["precision"] == "32"
     for name in ("environment.json", "report.txt", "history.csv", "figures/curves.png", "figures/confusion.png"):
         assert (tmp_path / name).stat().st_size > 0
@@ -100,7 +102,9 @@ def test_checkpoints_hold_plain_names_and_open_without_pickle(tiny_job: MakeJob,
     assert not list((tmp_path / "checkpoints").glob(".*"))
 
 
-@pytest.mark.parametrize(("keep", "files"), [("all", {"best.ckpt", "last.ckpt"}), ("best", {"best.ckpt"}), ("none", None)])
+@pytest.mark.parametrize(
+    ("keep", "files"), [("all", {"best.ckpt", "last.ckpt"}), ("best", {"best.ckpt"}), ("none", None)]
+)
 def test_a_finished_run_keeps_what_it_was_told(tiny_job: MakeJob, tmp_path: Path, keep: str, files: set[str]) -> None:
     tiny_job(f"++checkpoints={keep}").execute(tmp_path)
     folder = tmp_path / "checkpoints"

@@ -5,6 +5,7 @@ Images are (H, W, 3) or (H, W), uint8 or float in [0, 1].
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -13,6 +14,12 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from cifarlab.figures.style import DPI, FAILED, INK, PALETTE, canvas, headline, literal, picture, title
+
+# Inches: a picture's side, the space between two, a line of small text; and small letters to an inch.
+SIDE, GAP, LINE = 1.05, 0.1, 0.15
+LETTERS = 14
+NARROW = 17  # letters above one picture
+SIDE_BY_SIDE = 12  # channels of a layer
 
 
 def samples(
@@ -58,20 +65,8 @@ def augmentations(original: ArrayLike, augmented: Mapping[str, ArrayLike]) -> Fi
         original: (H, W, 3). augmented: (draws, H, W, 3) by name, draws at least 1.
     """
     source = np.asarray(original)
-    drawn = {name: np.asarray(copies) for name, copies in augmented.items()}
-    columns = 1 + max((len(copies) for copies in drawn.values()), default=0)
-    rows = max(len(drawn), 1)
-    figure, axes = canvas(1.1 * columns + 1.2, 1.15 * rows + 0.3, rows, columns)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for place, (row, (name, copies)) in enumerate(zip(axes, drawn.items(), strict=False)):
-        picture(row[0], source, "" if place else "original")
-        row[0].text(
-            -0.12, 0.5, literal(name), transform=row[0].transAxes, ha="right", va="center", fontsize=9, color=INK
-        )
-        for axis, copy in zip(row[1:], copies, strict=False):
-            picture(axis, copy)
-    return figure
+    rows = {name: [source, *np.asarray(copies)] for name, copies in augmented.items()}
+    return _rows(rows, ["original"])
 
 
 def mistakes(
@@ -159,19 +154,17 @@ def feature_maps(
     if channel is not None:
         tiles = [unit(values[channel % len(values)]) for values in layers.values()]
         names = [
-            f"{name}\n{values.shape[1]}x{values.shape[2]}, {channel % len(values)}" for name, values in layers.items()
+            f"{_folded(name)}\n{values.shape[1]}x{values.shape[2]}, {channel % len(values)}"
+            for name, values in layers.items()
         ]
-        return _grid(tiles, names, min(6, len(tiles)))
-    columns = min(12, max(len(values) for values in layers.values()))
-    figure, axes = canvas(0.95 * columns + 1.6, 1.0 * len(layers) + 0.2, len(layers), columns)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for row, (name, values) in zip(axes, layers.items(), strict=True):
-        text = f"{literal(name)}\n{' x '.join(map(str, values.shape))}"
-        row[0].text(-0.15, 0.5, text, transform=row[0].transAxes, ha="right", va="center", fontsize=8, color=INK)
-        for axis, one in zip(row, values, strict=False):
-            picture(axis, unit(one))
-    return figure
+        if original is not None:
+            tiles, names = [np.asarray(original), *tiles], ["input", *names]
+        return _grid(tiles, names, min(8, len(tiles)))
+    rows = {
+        f"{name}\n{' x '.join(map(str, values.shape))}": [unit(one) for one in values[:SIDE_BY_SIDE]]
+        for name, values in layers.items()
+    }
+    return _rows(rows if original is None else {"input": [np.asarray(original)], **rows})
 
 
 def ascent(image: ArrayLike, scores: ArrayLike, *, name: str) -> Figure:
@@ -198,19 +191,54 @@ def unit(values: np.ndarray) -> np.ndarray:
     return (values - low) / (high - low) if high > low else np.full(values.shape, 0.5)
 
 
-def _grid(tiles: Sequence[np.ndarray], names: Sequence[str], columns: int, note: str = "") -> Figure:
+def _grid(tiles: Sequence[np.ndarray | None], names: Sequence[str], columns: int, note: str = "") -> Figure:
     """Pictures row by row, a name above each; laid out by hand, as a hundred axes keep a layout engine busy."""
     columns = max(columns, 1)
-    rows = max(-(-len(tiles) // columns), 1)
-    lines = max((name.count("\n") + 1 for name in names), default=1)
-    side, above, top = 1.05, 0.06 + 0.15 * lines, 0.35 if note else 0.08
-    width, height = columns * (side + 0.1) + 0.1, rows * (side + above) + top + 0.05
+    rows = [slice(start, start + columns) for start in range(0, len(tiles), columns)]
+    above = [GAP + LINE * max(_lines(name) for name in names[row]) for row in rows]
+    width = columns * (SIDE + GAP) + GAP
+    words = textwrap.fill(note, max(int(width * LETTERS), 20)) if note else ""
+    down = 0.08 + LINE * 1.2 * _lines(words)
+    height = down + sum(above) + len(rows) * SIDE + GAP
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    for place, (tile, name) in enumerate(zip(tiles, names, strict=True)):
-        row, column = divmod(place, columns)
-        left, bottom = 0.1 + column * (side + 0.1), height - top - (row + 1) * (side + above)
-        axis = figure.add_axes((left / width, bottom / height, side / width, side / height))
-        picture(axis, tile, name)
-    if note:
-        figure.text(0.1 / width, 1 - 0.08 / height, literal(note), fontsize=9, color=INK, va="top")
+    if words:
+        figure.text(GAP / width, 1 - 0.08 / height, literal(words), fontsize=9, color=INK, va="top")
+    for row, space in zip(rows, above, strict=True):
+        down += space + SIDE
+        for column, (tile, name) in enumerate(zip(tiles[row], names[row], strict=True)):
+            if tile is not None:
+                left = GAP + column * (SIDE + GAP)
+                axis = figure.add_axes((left / width, 1 - down / height, SIDE / width, SIDE / height))
+                picture(axis, tile, name)
     return figure
+
+
+def _rows(rows: Mapping[str, Sequence[np.ndarray]], heads: Sequence[str] = ()) -> Figure:
+    """A row of pictures a name, which stands at its left; `heads` stand above the first row."""
+    columns = max((len(tiles) for tiles in rows.values()), default=1)
+    margin = 0.15 + max((len(line) for name in rows for line in name.split("\n")), default=0) / LETTERS
+    above = GAP + LINE * bool(heads)
+    width, height = margin + columns * (SIDE + GAP), above + max(len(rows), 1) * (SIDE + GAP)
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    for row, (name, tiles) in enumerate(rows.items()):
+        bottom = 1 - (above + row * (SIDE + GAP) + SIDE) / height
+        for column, tile in enumerate(tiles):
+            left = margin + column * (SIDE + GAP)
+            axis = figure.add_axes((left / width, bottom, SIDE / width, SIDE / height))
+            picture(axis, tile, heads[column] if row == 0 and column < len(heads) else "")
+            if column == 0:
+                words = axis.text(-0.08, 0.5, literal(name), transform=axis.transAxes, fontsize=8, color=INK)
+                words.set(ha="right", va="center")
+    return figure
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + 1 if text else 0
+
+
+def _folded(name: str) -> str:
+    """A layer's name on two lines where one picture is too narrow for it."""
+    if len(name) <= NARROW:
+        return name
+    cut = name.rfind(".", 0, NARROW + 1) + 1 or NARROW
+    return f"{name[:cut]}\n{name[cut:]}"

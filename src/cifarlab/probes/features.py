@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from torch.nn.modules import activation, pooling
 
 # `nn.modules.activation` also holds attention, which is a layer of its own.
-KINDS = tuple(
-    kind
-    for module in (activation, pooling)
-    for name in module.__all__
-    if (kind := getattr(module, name)) is not nn.MultiheadAttention
-) + (nn.Conv2d,)
+KINDS = (
+    nn.Conv2d,
+    *(getattr(pooling, name) for name in pooling.__all__),
+    *(getattr(activation, name) for name in activation.__all__ if name != "MultiheadAttention"),
+)
 
 
 @torch.no_grad()

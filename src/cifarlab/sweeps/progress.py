@@ -56,7 +56,8 @@ class Progress:
         seconds = outcome.get("seconds", {}).get("total", 0.0)
         colour = COLOURS.get(status, "red")
         self.console.print(
-            f"{self._position()} {escape(cell.name)}  [{colour}]{status}[/]  {shown}  {seconds:.1f} s  {self._left()}"
+            f"{self._position()} {escape(cell.name)}  [{colour}]{status}[/]  {shown}  {seconds:.1f} s  {self._left()}",
+            soft_wrap=True,
         )
         if status != "finished" and outcome.get("error"):
             self.console.print(f"    {escape(str(outcome['error']).strip().splitlines()[-1])}", style="red")

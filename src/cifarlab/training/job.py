@@ -128,8 +128,11 @@ class Job:
     def knobs(self) -> dict[str, Scalar]:
         """Short name -> value. A part's argument goes by its own name, or ``part.name`` where that is taken."""
         knobs: dict[str, Scalar] = {
-            group: choice for group, choice in self.choices.items() if group in (*ROOMS, "augment", "recipe")
+            group: choice for group, choice in self.choices.items() if group in (*ROOMS, "recipe")
         }
+        # Hydra records no choice for a list of options, such as [crop,flip].
+        operations = [name for name, value in self.parts["augment"].arguments.items() if isinstance(value, Description)]
+        knobs["augment"] = self.choices.get("augment") or "+".join(operations) or "none"
         for group in ("settings", *ROOMS, "augment", "trainer"):
             hidden = (*NOT_IN_KEY.get(group, ()), *SEEDS)
             for name, value in self.parts[group].scalars():

@@ -19,8 +19,8 @@ from cifarlab.figures import pictures
 from cifarlab.probes.ascent import climb
 from cifarlab.probes.features import feature_maps
 from cifarlab.probes.filters import first_filters
+from cifarlab.verbs.figure_options import Options
 from cifarlab.verbs.subject import Subject
-from cifarlab.verbs.visualize import Options
 
 MOST_MISTAKES = 40
 LISTED = 10

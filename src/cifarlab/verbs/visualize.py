@@ -3,112 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING
 
-from annotated_types import Ge, Gt, Le
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from cifarlab.configure import ConfigError, config_parameters, describe_call, unknown
+from cifarlab.configure import ConfigError
 from cifarlab.figures.curves import curves
 from cifarlab.result import digest
 from cifarlab.summary.history import read_history
 from cifarlab.verbs.command_line import leave
+from cifarlab.verbs.figure_options import NAMES, Options, read_options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What each figure reads of the options; the others are refused beside it.
-READS: Mapping[str, tuple[str, ...]] = {
-    "samples": ("split", "per_class"),
-    "augmentations": ("split", "image", "draws"),
-    "curves": (),
-    "filters": ("most", "rgb"),
-    "features": ("split", "image", "channel", "layer", "size"),
-    "confusion": ("split",),
-    "mistakes": ("split", "most"),
-    "ascent": ("label", "steps", "lr", "size"),
-}
-OF_ANY = ("figure", "run", "seed", "allow")
-OF_A_NET = ("weights", "classes")
-WITHOUT_WEIGHTS = ("samples", "augmentations", "curves")
 # What was typed and is no part of a file's name.
 UNNAMED = ("figure", "run", "allow", "data.root")
-INTERPOLATION = re.compile(r"\$\{(\w+)\}")
 LONGEST_NAME = 150
-
-
-class Options:
-    """What `visualize.py` is told beside data, augment and model.
-
-    Args:
-        figure: what is drawn.
-        run: directory of a run that config, data and weights come from.
-        weights: file with a state_dict for the chosen model; it may lack what the figure does not need.
-        classes: outputs of the chosen model; null takes the data set's, and 1000 (ImageNet) for weights from elsewhere.
-        allow: import paths of your own models and data sets that a config may name.
-        seed: of the first pixels of an ascent, of the augmentation, and of the weights of an untrained net.
-        split: of the data; null is train for samples and augmentations, test for the others.
-        image: which picture of the split.
-        per_class: pictures of each class.
-        draws: augmented copies of the picture.
-        most: filters or mistakes shown at most; null is all filters, 40 mistakes.
-        rgb: a filter as one picture in colour, or each of its channels apart.
-        channel: which channel of each layer; null shows the first twelve.
-        layer: only layers whose name begins so.
-        size: side in pixels of the picture that the net is given; null leaves the data's, or what the net was made for.
-        label: index of the class to climb.
-        steps: updates of the picture.
-        lr: step of the ascent, as a multiple of the gradient.
-    """
-
-    def __init__(
-        self,
-        *,
-        figure: Literal["samples", "augmentations", "curves", "filters", "features", "confusion", "mistakes", "ascent"],
-        run: str | None = None,
-        weights: str | None = None,
-        classes: Annotated[int, Ge(1), Le(100_000)] | None = None,
-        allow: tuple[str, ...] = (),
-        seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0,
-        split: Literal["train", "val", "test"] | None = None,
-        image: Annotated[int, Ge(0)] = 0,
-        per_class: Annotated[int, Ge(1), Le(100)] = 1,
-        draws: Annotated[int, Ge(1), Le(32)] = 8,
-        most: Annotated[int, Ge(1), Le(1000)] | None = None,
-        rgb: bool = True,
-        channel: Annotated[int, Ge(0)] | None = 0,
-        layer: str = "",
-        size: Annotated[int, Ge(1), Le(2048)] | None = None,
-        label: Annotated[int, Ge(0)] = 0,
-        steps: Annotated[int, Ge(1), Le(1_000_000)] = 500,
-        lr: Annotated[float, Gt(0)] = 0.1,
-    ) -> None:
-        self.figure: str = figure
-        self.run = None if run is None else Path(run)
-        self.weights = None if weights is None else Path(weights)
-        self.classes = classes
-        self.allow = allow
-        self.seed = seed
-        self.split = split or ("train" if figure in ("samples", "augmentations") else "test")
-        self.image = image
-        self.per_class = per_class
-        self.draws = draws
-        self.most = most
-        self.rgb = rgb
-        self.channel = channel
-        self.layer = layer
-        self.size = size
-        self.label = label
-        self.steps = steps
-        self.lr = lr
-
-
-NAMES = tuple(config_parameters(Options))
 
 
 def refuse_multirun() -> None:
@@ -131,53 +46,6 @@ def visualize(config: DictConfig) -> Path:
     save(figure, path)
     print(path)
     return path
-
-
-def read_options(config: DictConfig, typed: Mapping[str, str]) -> Options:
-    """The options of a composed config, checked.
-
-    Args:
-        config: as composed.
-        typed: key -> text of the command line's overrides.
-
-    Raises:
-        ConfigError: every fault at once, also an option that the figure does not read.
-    """
-    values: dict[Any, Any] = {name: config[name] for name in NAMES if name in config}
-    values = {name: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for name, v in values.items()}
-    faults: list[str] = []
-    try:
-        options: Options | None = describe_call(Options, values, key="")()
-    except ConfigError as error:
-        options, faults = None, list(error.faults)
-    faults += _unread(config, typed, values)
-    if options is None or faults:
-        raise ConfigError(faults)
-    return options
-
-
-def _unread(config: DictConfig, typed: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
-    """What was typed and would change nothing: options of other figures, choices beside a run, keys nobody knows."""
-    figure = str(values.get("figure"))
-    beside_run = values.get("run") is not None
-    read = [*OF_ANY, *READS[figure]] if figure in READS else list(NAMES)
-    if not beside_run and figure not in WITHOUT_WEIGHTS:
-        read += OF_A_NET
-    faults = [
-        f"{key}={text}: figure={figure}{' with run=' if beside_run else ''} does not read it; it reads {', '.join(read)}"
-        for key, text in typed.items()
-        if key in NAMES and key not in read
-    ]
-    composed = {"batch_size", "precision", "limit", *INTERPOLATION.findall(OmegaConf.to_yaml(config))}
-    for key, text in typed.items():
-        group = key.partition(".")[0]
-        if key in NAMES or group == "hydra" or key == "data.root":
-            continue
-        if beside_run and (group in composed or isinstance(config.get(group), DictConfig)):
-            faults.append(f"{key}={text}: run= brings its own; beside it stand only data.root and {', '.join(NAMES)}")
-        elif group not in composed and not isinstance(config.get(group), DictConfig):
-            faults.append(unknown(key, text, sorted({*NAMES, *composed})))
-    return faults
 
 
 def draw(config: DictConfig, typed: Mapping[str, str], options: Options) -> Figure:

@@ -1,0 +1,136 @@
+"""The README's table of knobs is what the constructors' signatures say; `python tests/test_readme.py` writes it anew."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from omegaconf import OmegaConf
+
+from cifarlab.configure import allowed, config_key, config_parameters
+from cifarlab.data.augment import Augment
+from cifarlab.data.module import ImageData
+from cifarlab.training.settings import Settings
+from cifarlab.training.trainer import TrainerSettings
+from cifarlab.verbs.help import documented
+
+ROOT = Path(__file__).resolve().parents[1]
+CONF = ROOT / "conf"
+BEGIN, END = "<!-- knobs: written by python tests/test_readme.py -->\n", "<!-- end of knobs -->"
+COMMAND = re.compile(r"^python (\w+\.py|-m benchmarks\.\w+)\b", re.MULTILINE)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A YAML file as it is written, interpolations and all."""
+    content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def locate(path: str) -> Callable[..., Any]:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def written(value: Any) -> str:
+    """A value as it is typed after `=`."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(written, value))}]"
+    return str(value)
+
+
+def values_of(target: Callable[..., Any], node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    """``(key, value)`` of every knob of a node: its short name where the YAML gives it one, its own default or the
+    YAML's."""
+    for name, parameter in config_parameters(target).items():
+        key = config_key(name)
+        value = node.get(key, parameter.default)
+        short = re.fullmatch(r"\$\{(\w+)\}", value) if isinstance(value, str) else None
+        yield (short[1] if short else f"{prefix}{key}"), "" if short else written(value)
+
+
+def knobs_of_every_run() -> Iterator[str]:
+    """A row a knob of what every run has: settings, data, trainer."""
+    yield "| knob | default | allowed | |\n| --- | --- | --- | --- |"
+    top = load(CONF / "train.yaml")
+    parts = [(Settings, {}, ""), (ImageData, load(CONF / "data" / "cifar10.yaml"), "data.")]
+    parts += [(TrainerSettings, load(CONF / "trainer" / "default.yaml"), "trainer.")]
+    for target, node, prefix in parts:
+        texts = documented(target)
+        for (key, value), (name, parameter) in zip(
+            values_of(target, node, prefix), config_parameters(target).items(), strict=True
+        ):
+            if key == "data.source":
+                continue
+            shown = written(top[key]) if key in top else value
+            text = texts[name].replace("``", "`")
+            yield f"| `{key}` | `{shown}` | {allowed(parameter.annotation)} | {text} |"
+
+
+def knobs_of_options() -> Iterator[str]:
+    """A row an option of a group, with its knobs and what they are unless set."""
+    yield "| option | its knobs |\n| --- | --- |"
+    for group in ("model", "optimizer", "schedule", "penalty"):
+        for path in sorted((CONF / group).glob("*.yaml")):
+            content = load(path)
+            node = content.get(group, content)
+            pairs = values_of(locate(node["_target_"]), node, f"{group}.")
+            yield option(group, path, [(key, value or written(content.get(key))) for key, value in pairs])
+    for path in sorted((CONF / "augment").glob("*.yaml")):
+        pairs = []
+        for name, node in load(path).items():
+            annotation = config_parameters(Augment)[name].annotation
+            operation = next(item for item in (annotation, *get_args(annotation)) if inspect.isclass(item))
+            pairs += values_of(operation, node, f"augment.{name}.")
+        yield option("augment", path, pairs)
+
+
+def option(group: str, path: Path, pairs: list[tuple[str, str]]) -> str:
+    return f"| `{group}={path.stem}` | {' '.join(f'`{key}={value}`' for key, value in pairs) or 'none'} |"
+
+
+def table() -> str:
+    return "\n".join([*knobs_of_every_run(), "", *knobs_of_options(), ""])
+
+
+def readme() -> str:
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_table_of_knobs_is_what_the_signatures_say() -> None:
+    written_down = readme().partition(BEGIN)[2].partition(END)[0]
+    assert written_down.splitlines() == table().splitlines(), "write it anew with: python tests/test_readme.py"
+
+
+def test_every_knob_is_explained() -> None:
+    for target in (Settings, ImageData, TrainerSettings, Augment):
+        assert set(config_parameters(target)) <= set(documented(target)), target
+
+
+def test_files_that_the_readme_names_are_there() -> None:
+    named = set(COMMAND.findall(readme()))
+    assert {"train.py", "evaluate.py", "summarize.py"} <= named
+    for name in named:
+        path = name.removeprefix("-m ").replace(".", "/") + ".py" if name.startswith("-m") else name
+        assert (ROOT / path).is_file(), name
+    paths = re.findall(r"`((?:src/)?(?:conf|cifarlab|tests|benchmarks)/[\w/.]*)`", readme())
+    assert paths
+    assert [path for path in paths if not ((ROOT / path).exists() or (ROOT / "src" / path).exists())] == []
+
+
+def test_experiments_that_the_readme_names_exist() -> None:
+    named = set(re.findall(r"experiment=([a-z]\w*)", readme()))
+    assert "demo" in named
+    assert named <= {path.stem for path in (CONF / "experiment").glob("*.yaml")}
+
+
+if __name__ == "__main__":
+    before, _, rest = readme().partition(BEGIN)
+    after = rest.partition(END)[2]
+    (ROOT / "README.md").write_text(before + BEGIN + table() + END + after, encoding="utf-8")

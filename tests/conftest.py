@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
@@ -66,8 +67,14 @@ class Ended(NamedTuple):
 @pytest.fixture
 def train_py(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Ended]:
-    """``python train.py ARGUMENTS`` in this process, which spares the imports, and in an empty folder."""
+) -> Iterator[Callable[..., Ended]]:
+    """``python train.py ARGUMENTS`` in this process, which spares the imports, and in an empty folder.
+
+    With one thread, here and in processes that a test starts: several would only wait for each other.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command_line, "CONF", CONF)
     monkeypatch.setenv("COLUMNS", "200")
@@ -86,4 +93,5 @@ def train_py(
             GlobalHydra.instance().clear()
         return Ended(code, *capfd.readouterr())
 
-    return call
+    yield call
+    torch.set_num_threads(threads)

@@ -249,7 +249,7 @@ def test_an_abstract_class_is_refused() -> None:
 
 def test_a_class_that_no_config_can_describe_is_refused() -> None:
     said = refusal({"_target_": "cifarlab.data.batches.Batches"}, room="cifarlab.data")
-    assert said.startswith("model._target_=cifarlab.data.batches.Batches: cannot be configured")
+    assert said.startswith("model._target_=cifarlab.data.batches.Batches: a config cannot give its arguments")
 
 
 def test_keys_that_are_no_text_are_refused_like_others() -> None:

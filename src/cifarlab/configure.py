@@ -120,15 +120,17 @@ def describe_call(
     return Description(target, {name: arguments.get(name, plain[name]) for name in parameters})
 
 
-def config_parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+@functools.cache
+def config_parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The keyword-only parameters of a constructor or function, annotations resolved."""
     function = target.__init__ if inspect.isclass(target) else target
     hints = get_type_hints(function, include_extras=True)
-    return {
+    parameters = {
         name: parameter.replace(annotation=hints.get(name, Any))
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
+    return types.MappingProxyType(parameters)
 
 
 def config_key(parameter: str) -> str:
@@ -220,8 +222,8 @@ def _locate(path: str, *, key: str, room: str, allow: Sequence[str]) -> Callable
         raise ConfigError([f"{key}={path}: one of its kinds is needed, {name} is abstract"])
     try:
         _schema(found)
-    except (PydanticUserError, TypeError) as error:  # some function or class that no config was meant to describe
-        raise ConfigError([f"{key}={path}: cannot be configured ({str(error).splitlines()[0]})"]) from None
+    except (PydanticUserError, TypeError):
+        raise ConfigError([f"{key}={path}: a config cannot give its arguments, they are no plain values"]) from None
     return found
 
 

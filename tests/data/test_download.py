@@ -1,8 +1,6 @@
 import hashlib
 import io
-import resource
 import tarfile
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -33,17 +31,6 @@ def archive_at(mirror, *kinds, content=CONTENT, name="set.tar.gz"):
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
-
-
-@contextmanager
-def files_of_at_most(size):
-    """The kernel refuses to write on with EFBIG, as it does with EDQUOT and ENOSPC."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_file_is_fetched_once(mirror, tmp_path):
@@ -140,7 +127,7 @@ def test_no_room_is_said_before_the_transfer(mirror, tmp_path, monkeypatch):
     assert mirror.requests == []
 
 
-def test_a_disk_that_fills_up_says_what_is_needed_and_keeps_the_part(mirror, tmp_path):
+def test_a_disk_that_fills_up_says_what_is_needed_and_keeps_the_part(mirror, tmp_path, files_of_at_most):
     archive = archive_at(mirror, "good", "plain")
     with files_of_at_most(100_000), pytest.raises(DiskFull, match="needs 251,000 bytes"):
         fetch(archive, tmp_path, QUICK)

@@ -139,8 +139,10 @@ def test_the_augmentation_has_one_knob_for_its_name(compose_job: MakeJob, option
 
 def test_a_nested_target_of_another_kind_is_refused(compose_job: MakeJob) -> None:
     assert faults(compose_job, "++augment.crop._target_=cifarlab.training.run.run")
-    (fault,) = faults(compose_job, "++data.source._target_=cifarlab.data.batches.Batches")
-    assert fault == "data.source._target_=cifarlab.data.batches.Batches: a kind of Source is needed"
+    (fault,) = faults(compose_job, "++data.source._target_=cifarlab.data.digits.load_digits")
+    assert fault.startswith("data.source._target_=cifarlab.data.digits.load_digits: cannot be imported")
+    (fault,) = faults(compose_job, "++data.source._target_=cifarlab.data.module.ImageData")
+    assert fault == "data.source._target_=cifarlab.data.module.ImageData: a kind of Source is needed"
 
 
 def options() -> Iterator[tuple[str, str]]:

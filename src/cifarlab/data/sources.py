@@ -50,6 +50,15 @@ class Source(ABC):
         """A text that changes when the originals under ``root`` do; empty where they cannot, or are not there."""
         return ""
 
+    def pack(self, root: Path) -> cache.Packed:
+        """What goes into the packed file.
+
+        Raises:
+            MissingData: as in ``read``.
+        """
+        sets = self.read(root)
+        return cache.Packed(sets, self.fingerprint(root))
+
     def prepare(self, root: Path) -> None:
         """Makes sure that the packed file exists and is whole; does nothing where it is.
 
@@ -66,8 +75,7 @@ class Source(ABC):
         with _waiting(FileLock(folder / f".{self.name}.lock"), self.name):
             if self._open(root) is not None:
                 return
-            sets = self.read(root)
-            cache.write(folder / cache.file_name(self.name), cache.Packed(sets, self.fingerprint(root)))
+            cache.write(folder / cache.file_name(self.name), self.pack(root))
 
     def load(self, root: Path) -> dict[str, ImageSet]:
         """``{"train": ..., "test": ...}``, and ``"val"`` where the data set has its own, memory-mapped.

@@ -240,5 +240,7 @@ def _folded(name: str) -> str:
     """A layer's name on two lines where one picture is too narrow for it."""
     if len(name) <= NARROW:
         return name
-    cut = name.rfind(".", 0, NARROW + 1) + 1 or NARROW
+    middle = len(name) / 2
+    cuts = [place + 1 for place, letter in enumerate(name) if letter == "."] or [round(middle)]
+    cut = min(cuts, key=lambda place: abs(place - middle))
     return f"{name[:cut]}\n{name[cut:]}"

@@ -54,8 +54,12 @@ def literal(text: str) -> str:
 
 
 def picture(axes: Axes, image: np.ndarray, text: str = "", colour: str = INK) -> None:
-    """Show (H, W, 3) or (H, W) in [0, 1] or uint8, pixels as squares, `text` above."""
-    axes.imshow(image, interpolation="nearest", cmap="gray" if image.ndim == 2 else None)
-    axes.set_axis_off()
+    """Show (H, W, 3) or (H, W) in [0, 1] or uint8, pixels as squares, `text` above; grey is not stretched."""
+    white = 255 if image.dtype == np.uint8 else 1
+    axes.imshow(image, interpolation="nearest", cmap="gray" if image.ndim == 2 else None, vmin=0, vmax=white)
+    axes.set_axis_on()
+    axes.grid(False)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, color=FAINT, linewidth=0.6)  # white pixels end somewhere
     if text:
         axes.set_title(literal(text), fontsize=7.5, color=colour, pad=2)

@@ -21,7 +21,9 @@ def read_job(config: DictConfig, hydra: DictConfig | HydraConf) -> Job:
     Raises:
         ConfigError: every fault at once.
     """
-    task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    task = (
+        OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]) if "hydra" in config else config
+    )
     allow = [str(path) for path in config.get("allow") or ()]
     node = cast(DictConfig, hydra)  # HydraConf is but the name of its schema
     return Job.read(task, choices=choices_of(node), overrides=typed(node), allow=allow)

@@ -7,13 +7,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from cifarlab.configure import ConfigError
+from cifarlab.result import digest
 from cifarlab.training.job import NOT_IN_KEY
 
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+LONGEST_NAME = 200  # file systems end at 255 bytes; a key's digits and the names of temporary files want some
 # Overrides that say how a sweep is run or shown, not what is trained.
 BESIDE_THE_KEY = {
     *NOT_IN_KEY["settings"],
@@ -36,21 +39,25 @@ class Grid:
     axes: Mapping[str, tuple[str, ...]]
 
     @classmethod
-    def parse(cls, arguments: Sequence[str]) -> Grid:
+    def parse(cls, arguments: Sequence[str], config_loader: ConfigLoader | None = None) -> Grid:
         """Take Hydra overrides apart; a later one of the same key replaces an earlier one.
+
+        Args:
+            arguments: as typed.
+            config_loader: knows the options of a group, for ``model=glob(resnet*)``.
 
         Raises:
             ConfigError: an interval, which is a range to search and not a list of values.
         """
         fixed: dict[str, str] = {}
         axes: dict[str, tuple[str, ...]] = {}
-        for override in OverridesParser.create().parse_overrides(list(arguments)):
+        for override in OverridesParser.create(config_loader).parse_overrides(list(arguments)):
             key = override.get_key_element()
             for earlier in [name for name in (*fixed, *axes) if bare(name) == bare(key)]:
                 fixed.pop(earlier, None)
                 axes.pop(earlier, None)
             if not override.is_sweep_override():
-                fixed[key] = str(override.get_value_element_as_str())
+                fixed[key] = _as_typed(override.get_value_element_as_str())
             elif override.is_discrete_sweep():
                 axes[key] = _values(override)
             else:
@@ -75,7 +82,8 @@ class Grid:
             for key, value in sorted(self.fixed.items(), key=lambda item: bare(item[0]))
             if bare(key) not in BESIDE_THE_KEY | {"model"} and not bare(key).startswith(("hydra.", "hydra/"))
         ]
-        return "+".join([safe(first), *counted])
+        name = "+".join([safe(first), *counted])
+        return fitting(name, digest(name))
 
 
 def cell_name(overrides: Sequence[str], axes: Sequence[str], fallback: str) -> str:
@@ -83,6 +91,11 @@ def cell_name(overrides: Sequence[str], axes: Sequence[str], fallback: str) -> s
     parts = sorted(bare(item).partition("=")[::2] for item in overrides)
     named = [f"{safe(key)}-{safe(value)}" for key, value in parts if bare(key) in {bare(axis) for axis in axes}]
     return "+".join(named) or safe(fallback)
+
+
+def fitting(name: str, digits: str) -> str:
+    """The name, cut where a file system would refuse it, with six digits that tell it from others cut alike."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}.{digits[:6]}"
 
 
 def bare(key: str) -> str:
@@ -101,4 +114,9 @@ def safe(text: str) -> str:
 
 
 def _values(override: Override) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(str(value) for value in override.sweep_string_iterator()))
+    return tuple(dict.fromkeys(_as_typed(value) for value in override.sweep_string_iterator()))
+
+
+def _as_typed(value: str) -> str:
+    """Hydra writes the ``true`` it has read as Python does."""
+    return {"True": "true", "False": "false"}.get(value, value)

@@ -14,11 +14,10 @@ from filelock import FileLock, Timeout
 
 from cifarlab.configure import ConfigError
 from cifarlab.result import FILE, SCHEMA, write_json
-from cifarlab.sweeps.grid import bare
+from cifarlab.sweeps.grid import bare, fitting
 
 LEDGER = "sweep.json"
 LOCKS = ".locks"
-LONGEST_NAME = 200  # file systems end at 255 bytes, and the key's digits and temporary files want some
 
 
 @dataclass(frozen=True)
@@ -77,10 +76,11 @@ class Ledger:
         """The cell with this key: the one that is there, or a new one under a name that is free."""
         if key not in self.cells:
             taken = {cell.name for cell in self.cells.values()}
+            name = fitting(name, key)
             # A folder that this ledger does not know may hold a checkpoint of anything.
             foreign = (self.directory / name).exists() and self.key_in(name) != key
-            if name in taken or foreign or len(name) > LONGEST_NAME:
-                name = f"{name[:LONGEST_NAME]}.{key[:6]}"
+            if name in taken or foreign:
+                name = f"{name}.{key[:6]}"
             self.cells[key] = Cell(name, key, group, tuple(bare(override) for override in overrides))
         return self.cells[key]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import shlex
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class ResumingSweeper(Sweeper):
             ConfigError: a cell cannot be run; nothing was started.
             SystemExit: 1 if a cell of this command failed, diverged or was interrupted.
         """
-        grid = Grid.parse([*self._axes_of_the_config(), *arguments])
+        grid = Grid.parse([*self._axes_of_the_config(), *arguments], self._context.config_loader)
         first = self._compose(grid.overrides()[0])
         settings, choices = self._settings(first), choices_of(first.hydra)
         directory = MULTIRUN / (settings.sweep or grid.name(choices["model"], choices.get("experiment")))
@@ -90,7 +91,8 @@ class ResumingSweeper(Sweeper):
         """``hydra.sweeper.params`` as overrides; like typed ones they may name any key of a signature."""
         groups = self._context.config_loader.list_groups("")
         is_group = {key: key in groups or "/" in key for key in map(str, self.params)}
-        return [f"{key if is_group[key] else f'++{key}'}={value}" for key, value in self.params.items()]
+        values = {key: "null" if value is None else value for key, value in self.params.items()}
+        return [f"{key if is_group[key] else f'++{key}'}={value}" for key, value in values.items()]
 
     def _settings(self, config: DictConfig) -> Settings:
         """The sweep's own settings, the same for all its cells."""
@@ -142,8 +144,8 @@ class ResumingSweeper(Sweeper):
         outcomes: set[str] = set()
         try:
             with raising_on_signals():
-                for cell, planned in todo:
-                    outcomes.add(self._run_one(directory, cell, planned, progress))
+                for planned_cell in itertools.chain(todo, self._abandoned(directory, todo, progress)):
+                    outcomes.add(self._run_one(directory, *planned_cell, progress))
                     if "interrupted" in outcomes:
                         break
         except Interrupted:
@@ -152,6 +154,13 @@ class ResumingSweeper(Sweeper):
             page = summarize(directory)
             progress.console.print(f"summary: {page}", soft_wrap=True)
         return outcomes
+
+    def _abandoned(self, directory: Path, todo: Todo, progress: Progress) -> Iterator[tuple[Cell, Planned]]:
+        """What is left at the end without any result: another process held it when its turn was, and may have died."""
+        for cell, planned in todo:
+            if _status(directory, cell) == "missing":
+                progress.number -= 1
+                yield cell, planned
 
     def _run_one(self, directory: Path, cell: Cell, planned: Planned, progress: Progress) -> str:
         """Run a cell unless it is done or another process is at it. How it ended, or `ELSEWHERE`."""

@@ -201,10 +201,10 @@ def _resolve(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
     """The config's top-level values with interpolations resolved, and those that cannot be."""
     nodes: dict[str, Any] = {}
     faults: list[str] = []
-    for name in config:
+    for name in map(str, config):
         try:
             value = config[name]
-            nodes[str(name)] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            nodes[name] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         except OmegaConfBaseException as error:
             faults.append(f"{name}: {str(error).splitlines()[0]}")
     return nodes, faults
@@ -227,7 +227,7 @@ def _unread_keys(config: DictConfig, nodes: Mapping[str, Any], model: str, overr
     was typed as well would be passed over in silence, and is a fault.
     """
     groups = (*ROOMS, *CALLS)
-    read = {*SETTINGS, *groups, *INTERPOLATION.findall(OmegaConf.to_yaml(config))}
+    read = {*SETTINGS, *groups, *INTERPOLATION.findall(str(OmegaConf.to_container(config)))}
     typed = {override.partition("=")[0] for override in overrides}
     owners = {name: group for group in groups if isinstance(nodes.get(group), Mapping) for name in nodes[group]}
     known = sorted((read | (set(owners) & set(nodes)) - typed) - set(groups))

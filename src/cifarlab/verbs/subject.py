@@ -21,6 +21,7 @@ from cifarlab.probes.predictions import Predictions, predict
 from cifarlab.training.checkpoints import FOLDER
 from cifarlab.training.job import Job
 from cifarlab.training.reopen import trained_net
+from cifarlab.training.trainer import TrainerSettings
 from cifarlab.training.weights import Fit, put_in, read_weights
 
 # What a figure needs of a net's weights: all, those up to a point, or the first convolution's.
@@ -70,8 +71,13 @@ class Subject(ABC):
         return data
 
     @cached_property
+    def settings(self) -> TrainerSettings:
+        settings: TrainerSettings = self.job.parts["trainer"]()
+        return settings
+
+    @cached_property
     def trainer(self) -> Trainer:
-        return self.job.parts["trainer"]().make(1, self.directory)
+        return self.settings.make(1, self.directory)
 
     @property
     def device(self) -> torch.device:
@@ -89,8 +95,10 @@ class Subject(ABC):
         return images[index]
 
     def predictions(self, split: str) -> Predictions:
-        """What the net says about a split, on the device and in the precision of the run."""
+        """What the net says about a split, with the device, precision and memory format of the run's own test."""
         net = self.net(labelled=True)
+        if self.settings.channels_last:
+            net = net.to(memory_format=torch.channels_last)
         data, trainer = self.data, self.trainer
         data.trainer = trainer
         data.setup()

@@ -1,0 +1,141 @@
+"""A sweep's memory, and the locks that let processes share it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cifarlab.configure import ConfigError
+from cifarlab.result import Identity, Result
+from cifarlab.sweeps.ledger import Cell, Ledger, claimed, locked, read_outcome, set_aside
+
+A, B = "a" * 16, "b" * 16
+
+
+def finished(directory: Path, key: str) -> None:
+    """A finished run."""
+    directory.mkdir(parents=True)
+    result = Result.begun(Identity(key=key, group="g"))
+    result.status = "finished"
+    result.write(directory)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path / "resnet")
+    ledger.merge("python train.py -m seed=0,1", {"++seed": ("0", "1")}, ["heatmap_a_b"])
+    cell = ledger.enter("seed-0", A, "g", ["++seed=0", "lr=1"])
+    ledger.write()
+    assert Ledger.open(tmp_path / "resnet") == ledger
+    assert cell == Cell("seed-0", A, "g", ("seed=0", "lr=1"))
+    assert json.loads((tmp_path / "resnet" / "sweep.json").read_text()) == {
+        "schema": 1,
+        "name": "resnet",
+        "commands": ["python train.py -m seed=0,1"],
+        "axes": {"seed": ["0", "1"]},
+        "cells": [{"name": "seed-0", "key": A, "group": "g", "overrides": ["seed=0", "lr=1"]}],
+        "figures": ["heatmap_a_b"],
+    }
+
+
+def test_a_second_start_adds_to_the_first(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.merge("one", {"blocks": ["1"]}, ["curves"])
+    ledger.merge("one", {"blocks": ["3", "1"], "seed": ["0"]}, ["curves", "cost"])
+    assert ledger.commands == ["one"]
+    assert ledger.axes == {"blocks": ["1", "3"], "seed": ["0"]}
+    assert ledger.figures == ["curves", "cost"]
+
+
+def test_a_cell_is_known_by_its_key_and_keeps_its_name(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    first = ledger.enter("kernel_size-2", A, "g", ["kernel_size=2"])
+    assert ledger.enter("kernel_size-2+seed-0", A, "g", ["kernel_size=2", "seed=0"]) is first
+
+
+def test_another_key_under_a_name_that_is_taken_gets_its_digits(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.enter("lr-1", A, "g", [])
+    assert ledger.enter("lr-1", B, "g", []).name == "lr-1.bbbbbb"
+
+
+@pytest.mark.parametrize(("stored", "name"), [(A, "lr-1"), (B, "lr-1.aaaaaa"), (None, "lr-1.aaaaaa")])
+def test_a_folder_that_a_lost_ledger_knew(tmp_path: Path, stored: str | None, name: str) -> None:
+    """A finished cell of this key is taken back; a folder of another, or that cannot say, is left alone."""
+    if stored is None:
+        (tmp_path / "lr-1" / "checkpoints").mkdir(parents=True)
+    else:
+        finished(tmp_path / "lr-1", stored)
+    assert Ledger.open(tmp_path).enter("lr-1", A, "g", []).name == name
+
+
+def test_a_long_name_is_cut_and_told_apart_by_its_key(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    long = "+".join(f"some_knob_{number}-0.12345" for number in range(20))
+    names = [ledger.enter(long, key, "g", []).name for key in (A, B)]
+    assert len(set(names)) == 2
+    for name in names:
+        (tmp_path / name).mkdir()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 1}', '{"cells": [{"name": "x"}]}'])
+def test_a_damaged_ledger_says_so(tmp_path: Path, text: str) -> None:
+    (tmp_path / "sweep.json").write_text(text)
+    with pytest.raises(ValueError, match=r"sweep\.json is damaged"):
+        Ledger.open(tmp_path)
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[1]"])
+def test_an_outcome_that_cannot_be_read_is_none(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "result.json").write_text(text)
+    assert read_outcome(tmp_path) == {}
+
+
+def hold(directory: Path, key: str) -> subprocess.Popen[str]:
+    """Another process that holds a cell until it is killed."""
+    (directory / ".locks").mkdir()
+    program = (
+        "import sys, time\nfrom filelock import FileLock\n"
+        "with FileLock(sys.argv[1]):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", program, str(directory / ".locks" / f"{key}.lock")]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_cell_is_held_by_one_process_and_freed_when_that_is_killed(tmp_path: Path) -> None:
+    cell = Cell("x", A, "g", ())
+    other = hold(tmp_path, A)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == "held"
+        with claimed(tmp_path, cell) as mine:
+            assert not mine
+        with claimed(tmp_path, Cell("y", B, "g", ())) as mine:
+            assert mine
+        with pytest.raises(ConfigError, match="fresh=true: another process is at work"):
+            set_aside(tmp_path)
+    finally:
+        other.kill()
+        other.wait()
+    with claimed(tmp_path, cell) as mine:
+        assert mine
+
+
+def test_setting_aside_renames_and_never_overwrites(tmp_path: Path) -> None:
+    sweep = tmp_path / "resnet"
+    assert set_aside(sweep) is None
+    kept = set()
+    for number in range(3):  # within one second
+        with locked(sweep):
+            (sweep / "mark").write_text(str(number))
+        target = set_aside(sweep)
+        assert target is not None
+        assert target.name.startswith("resnet.")
+        assert (target / "mark").read_text() == str(number)
+        kept.add(target)
+    assert not sweep.exists()
+    assert len(kept) == 3

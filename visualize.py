@@ -4,7 +4,7 @@ import hydra
 from omegaconf import DictConfig
 
 from cifarlab.verbs.command_line import call
-from cifarlab.verbs.visualize import refuse_multirun, visualize
+from cifarlab.verbs.visualize import asks_for_help, refuse_multirun, show_help, visualize
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="visualize")
@@ -13,5 +13,8 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    refuse_multirun()
-    call(main)
+    if asks_for_help():
+        show_help()
+    else:
+        refuse_multirun()
+        call(main)

@@ -1,4 +1,4 @@
-"""The README's table of knobs is what the constructors' signatures say; `python tests/test_readme.py` writes it anew."""
+"""README.md: its table of knobs is what the signatures say (`python tests/test_readme.py` writes it anew)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cifarlab.verbs.help import documented
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
 BEGIN, END = "<!-- knobs: written by python tests/test_readme.py -->\n", "<!-- end of knobs -->"
-COMMAND = re.compile(r"^python (\w+\.py|-m benchmarks\.\w+)\b", re.MULTILINE)
+COMMAND = re.compile(r"(?:^|`)python (\w+\.py|-m benchmarks\.\w+)\b", re.MULTILINE)
 
 
 def load(path: Path) -> dict[str, Any]:

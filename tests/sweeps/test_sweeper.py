@@ -396,3 +396,11 @@ def test_a_glob_stands_for_the_options_it_fits(train_py: TrainPy) -> None:
     assert (ended.code, ended.err) == (0, "")
     assert "model-tiny_resnet" in ended.out
     assert "model-tiny_vgg" in ended.out
+
+
+def test_a_figure_over_a_knob_that_is_not_swept_is_refused_before_anything_starts(train_py, tmp_path: Path) -> None:
+    done = train_py("-m", *TINY, "width=4,5", "figures=[heatmap_width_depth]")
+    assert done.code == 2
+    assert "figures=heatmap_width_depth" in done.err
+    assert "marginal_width" in done.err
+    assert not list((tmp_path / "multirun").glob("*/*"))

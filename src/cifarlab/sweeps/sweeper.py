@@ -23,6 +23,7 @@ from cifarlab.configure import ConfigError, describe_call
 from cifarlab.figures import OF_A_RUN
 from cifarlab.result import Result
 from cifarlab.summary import summarize
+from cifarlab.summary.plots import figure_names
 from cifarlab.sweeps.compose import read_job
 from cifarlab.sweeps.explain import explain
 from cifarlab.sweeps.grid import Grid, bare, cell_name
@@ -70,6 +71,7 @@ class ResumingSweeper(Sweeper):
         first = self._compose(grid.overrides()[0])
         settings, choices = self._settings(first), choices_of(first.hydra)
         directory = MULTIRUN / (settings.sweep or grid.name(choices["model"], choices.get("experiment")))
+        _check_figures(settings.figures, [*Ledger.open(directory).axes, *map(bare, grid.axes)])
         planned, refused = preflight(grid.overrides(), self._read)
         if refused and not (settings.skip_invalid and planned):
             raise refusal(refused, len(planned) + len(refused))
@@ -190,6 +192,16 @@ class ResumingSweeper(Sweeper):
         )
         (done,) = launcher.launch([[*planned.overrides, f"hydra.sweep.subdir='{cell.name}'"]], initial_job_idx=0)
         _ = done.return_value
+
+
+def _check_figures(asked: Sequence[str], axes: Sequence[str]) -> None:
+    """Refuse a figure over a knob that is not swept: else the sweep would say so at its end."""
+    knobs = dict.fromkeys(axis.rpartition(".")[2] for axis in axes if not axis.startswith("seed"))
+    known = [*OF_A_RUN, *figure_names([*dict.fromkeys([*axes, *knobs])])]
+    wrong = [name for name in asked if name not in known]
+    if wrong:
+        shown = [*OF_A_RUN, *figure_names([*knobs])]
+        raise ConfigError([f"figures={name}: allowed in this sweep: {', '.join(shown)}" for name in wrong])
 
 
 def _status(directory: Path, cell: Cell) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from lightning import Trainer
 from numpy.typing import NDArray
-from sklearn.metrics import classification_report, precision_recall_fscore_support
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
@@ -44,6 +43,8 @@ class Evaluation:
 
     def report(self) -> str:
         """Precision, recall, F1 and support of every class, as scikit-learn prints them."""
+        from sklearn.metrics import classification_report  # half a second at every start of the program
+
         return str(
             classification_report(
                 self.labels.numpy(),
@@ -71,6 +72,8 @@ def evaluate(classifier: Classifier, data: ImageData, trainer: Trainer) -> Evalu
 
 def macro_averages(logits: Tensor, labels: Tensor, num_classes: int) -> dict[str, float]:
     """Precision, recall and F1, each the plain mean over classes, as fractions; 0 for a class never predicted."""
+    from sklearn.metrics import precision_recall_fscore_support
+
     predictions = logits.argmax(dim=1).numpy()
     averages = precision_recall_fscore_support(
         labels.numpy(), predictions, labels=range(num_classes), average="macro", zero_division=0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -17,23 +17,29 @@ class Interrupted(BaseException):
 
 
 @contextmanager
-def raising_on_signals() -> Iterator[None]:
-    """Within, SIGINT and SIGTERM raise `Interrupted` once; a second signal is ignored while the run is put away."""
+def raising_on_signals() -> Iterator[Callable[[], None]]:
+    """Within, SIGINT and SIGTERM raise `Interrupted` once; later ones are ignored while the run is put away.
+
+    Gives a function after whose call the first signal is ignored too: for the time in which results are written.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: None
         return
     wanted = (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.getsignal(number) for number in wanted}
 
+    def ignore() -> None:
+        for number in wanted:
+            signal.signal(number, signal.SIG_IGN)
+
     def interrupt(number: int, frame: FrameType | None) -> None:
-        for each in wanted:
-            signal.signal(each, signal.SIG_IGN)
+        ignore()
         raise Interrupted(signal.Signals(number).name)
 
     for number in wanted:
         signal.signal(number, interrupt)
     try:
-        yield
+        yield ignore
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -87,8 +87,8 @@ def run(
     sitting = _Sitting(directory, settings, made_loggers, epochs, early_stopping, keep_bar=not one_of_many)
     record = sitting.blank(identity)
     status: Status = "failed"
-    try:
-        with raising_on_signals():
+    with raising_on_signals() as ignore_signals:
+        try:
             classifier = _prepare(sitting, seeds, net, data, optimizer, schedule, penalty, label_smoothing, record)
             _fit(sitting, classifier, data)
             evaluation = _evaluate(sitting, classifier, data)
@@ -98,13 +98,14 @@ def run(
             if sitting.trainer.is_global_zero:
                 _write_outcome(sitting, evaluation, figures)
             status = "finished"
-    except Interrupted as reason:
-        status, record.error = "interrupted", f"stopped by {reason}"
-    except Diverged as error:
-        status, record.error = "diverged", str(error)
-    except BaseException:  # SystemExit too: a job of a sweep must not take the others with it
-        record.error = traceback.format_exc()
-    return _close(sitting, record, status, checkpoints)
+        except Interrupted as reason:
+            status, record.error = "interrupted", f"stopped by {reason}"
+        except Diverged as error:
+            status, record.error = "diverged", str(error)
+        except BaseException:  # SystemExit too: a job of a sweep must not take the others with it
+            record.error = traceback.format_exc()
+        ignore_signals()
+        return _close(sitting, record, status, checkpoints)
 
 
 @dataclass
@@ -138,13 +139,8 @@ class _Sitting:
         return self.trainer.strategy.root_device
 
     def blank(self, identity: Identity) -> Result:
-        return Result(
-            status="failed",
-            key=identity.key,
-            group=identity.group,
-            overrides=list(identity.overrides),
-            knobs=dict(identity.knobs),
-            seed=identity.seed,
+        return Result.begun(
+            identity,
             device=device_name(self.device),
             precision=self.settings.resolved_precision,
             started=_timestamp(),

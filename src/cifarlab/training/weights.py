@@ -44,8 +44,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: not a file of weights alone ({str(error).splitlines()[0]})") from None
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError):
+        # PyTorch's own message advises to open the file in the way that runs the code in it.
+        raise ValueError(f"{path}: damaged, or holds more than tensors; a state_dict alone is opened") from None
     state = held.get("state_dict", held) if isinstance(held, Mapping) else {}
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
     if not tensors:

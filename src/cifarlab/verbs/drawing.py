@@ -129,8 +129,8 @@ def ascent(subject: Subject, options: Options) -> Figure:
         steps=options.steps,
         lr=options.lr,
         seed=options.seed,
-        mean=mean,
-        std=std,
+        mean=(0.0, 0.0, 0.0) if options.raw else mean,
+        std=(1.0, 1.0, 1.0) if options.raw else std,
         device=subject.device,
         watch=lambda steps: track(steps, "climbing", transient=True),
     )

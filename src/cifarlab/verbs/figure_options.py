@@ -21,7 +21,7 @@ READS: Mapping[str, tuple[str, ...]] = {
     "features": ("split", "image", "channel", "layer", "size"),
     "confusion": ("split",),
     "mistakes": ("split", "most"),
-    "ascent": ("label", "steps", "lr", "size"),
+    "ascent": ("label", "steps", "lr", "size", "raw"),
 }
 OF_ANY = ("figure", "run", "seed", "allow")
 OF_A_NET = ("weights", "classes")
@@ -51,6 +51,7 @@ class Options:
         label: index of the class to climb.
         steps: updates of the picture.
         lr: step of the ascent, as a multiple of the gradient.
+        raw: climb without the mean and deviation of channels that the net was trained with (R1.5).
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Options:
         label: Annotated[int, Ge(0)] = 0,
         steps: Annotated[int, Ge(1), Le(1_000_000)] = 500,
         lr: Annotated[float, Gt(0)] = 0.1,
+        raw: bool = False,
     ) -> None:
         self.figure: str = figure
         self.run = None if run is None else Path(run)
@@ -93,6 +95,7 @@ class Options:
         self.label = label
         self.steps = steps
         self.lr = lr
+        self.raw = raw
 
 
 NAMES = tuple(config_parameters(Options))

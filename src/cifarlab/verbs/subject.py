@@ -209,7 +209,7 @@ class Chosen(Subject):
 
 def _advice(fit: Fit) -> str:
     if fit.misshapen:
-        return "a stem of another size: model.stem=original; another number of outputs: classes="
+        return "model.stem=original keeps the size of a stem's filters; classes= sets the number of outputs"
     return "only filters and features can do with a part of the weights"
 
 
@@ -225,9 +225,9 @@ def _check_head(net: nn.Module, outputs: int) -> None:
 
 
 def _by_part(names: Iterable[str]) -> str:
-    """``layer1 (60 tensors), fc (2 tensors)``."""
-    counts = Counter(".".join(name.split(".")[:2]) if name.split(".")[1:2] else name for name in names)
-    return ", ".join(f"{part} ({count})" for part, count in counts.items())
+    """``bn1 (4), layer1.0 (20), fc (2)``: how many tensors of each part of a net."""
+    parts = (name.split(".")[:-1][:2] or [name] for name in names)
+    return ", ".join(f"{part} ({count})" for part, count in Counter(".".join(part) for part in parts).items())
 
 
 def _shape(sizes: tuple[int, ...]) -> str:

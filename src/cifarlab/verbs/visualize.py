@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from cifarlab.configure import ConfigError
+from cifarlab.configure import ConfigError, allowed, config_parameters
 from cifarlab.figures.curves import curves
 from cifarlab.result import digest
 from cifarlab.summary.history import read_history
 from cifarlab.verbs.command_line import leave
-from cifarlab.verbs.figure_options import NAMES, Options, read_options
+from cifarlab.verbs.figure_options import NAMES, READS, Options, read_options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
 # What was typed and is no part of a file's name.
 UNNAMED = ("figure", "run", "allow", "data.root")
 LONGEST_NAME = 150
+USAGE = """\
+usage: python visualize.py run=RUN_DIR figure=NAME [option=value ...]    of a run; the PNG goes into RUN_DIR/figures/
+       python visualize.py figure=NAME [data=NAME] [augment=[NAME,...]] [model=NAME] [option=value ...]
+                                                                         of these; the PNG goes into figures/
+       python visualize.py model=timm model.name=resnet50 model.pretrained=true figure=filters
+
+Prints what there is to say and, on the last line, the path of the PNG. Keys of data, augment and model are listed by
+python train.py --help. Beside a run stand only the options below and data.root.
+
+Figures, and the options that each reads"""
 
 
 def refuse_multirun() -> None:
@@ -32,20 +43,35 @@ def refuse_multirun() -> None:
         leave(ConfigError(["visualize.py draws one figure at a time and takes no -m"]))
 
 
-def visualize(config: DictConfig) -> Path:
-    """Hydra's task: draw, save, print what there is to say, and the file's path on the last line.
+def asks_for_help() -> bool:
+    """Whether the command line holds ``--help`` or ``-h``."""
+    return any(argument in ("--help", "-h") for argument in sys.argv[1:])
 
-    Raises:
-        ValueError: of the options, of the run or of the data.
-    """
+
+def show_help() -> None:
+    """Print the figures, what each reads, and every option."""
+    from cifarlab.verbs.help import documented
+
+    print(USAGE)
+    for figure, read in READS.items():
+        print(f"  {figure:15}{', '.join(read)}")
+    print("\nOptions")
+    for name, text in documented(Options).items():
+        says = f"{text.removesuffix('.')}. Allowed: {allowed(config_parameters(Options)[name].annotation)}"
+        print(textwrap.fill(says, 118, initial_indent=f"  {name:13}  ", subsequent_indent=17 * " "))
+
+
+def visualize(config: DictConfig) -> None:
+    """Hydra's task: draw, save, print what there is to say, and the file's path on the last line."""
     typed = dict(item.lstrip("+").partition("=")[::2] for item in HydraConfig.get().overrides.task)
-    options = read_options(config, typed)
-    figure = draw_curves(options) if options.figure == "curves" else draw(config, typed, options)
-    folder = (options.run or Path()) / "figures"
-    path = folder / f"{file_name(options.figure, typed)}.png"
-    save(figure, path)
+    try:
+        options = read_options(config, typed)
+        figure = draw_curves(options) if options.figure == "curves" else draw(config, typed, options)
+        path = (options.run or Path()) / "figures" / f"{file_name(options.figure, typed)}.png"
+        save(figure, path)
+    except ValueError as error:
+        leave(error)
     print(path)
-    return path
 
 
 def draw(config: DictConfig, typed: Mapping[str, str], options: Options) -> Figure:

@@ -5,7 +5,7 @@
 Contenders, all with the same net, batch size, crop and flip, SGD with Nesterov momentum and one-cycle schedule:
 
     ours 32, ours bf16     what `train.py` does: Lightning, the callbacks of a run, the batched loader, quiet allocator
-    hand 32, hand bf16     a plain loop over the same loader with the same settings (allocator, memory format, precision)
+    hand 32, hand bf16     a plain loop over the same loader with the same settings (allocator, format, precision)
     plain                  a plain loop over the same loader, allocator, memory format and precision as PyTorch comes
     per-sample             the classic CIFAR script: torchvision transforms picture by picture in 2 DataLoader workers
 
@@ -46,7 +46,7 @@ from cifarlab.training.hardware import device_name, has_native_bfloat16, quiet_a
 from cifarlab.training.optimizers import sgd
 from cifarlab.training.penalties import NoPenalty
 from cifarlab.training.records import Clock, StopWhenDiverged
-from cifarlab.training.schedules import Budget, one_cycle
+from cifarlab.training.schedules import one_cycle
 from cifarlab.training.trainer import TrainerSettings
 
 NETS: dict[str, Callable[[int], nn.Module]] = {
@@ -251,7 +251,8 @@ def main() -> None:
         return
     print(f"{device_name(torch.device('cpu'))}, torch {torch.__version__}")
     for net in arguments.nets:
-        report(net, arguments.batch, [round_of(net, arguments.batch, arguments.seconds) for _ in range(arguments.rounds)])
+        rounds = [round_of(net, arguments.batch, arguments.seconds) for _ in range(arguments.rounds)]
+        report(net, arguments.batch, rounds)
         print(f"  writing the weights, once an epoch: {checkpoint_seconds(NETS[net]):.3f} s")
 
 

@@ -26,6 +26,17 @@ def test_samples_show_the_first_picture_of_each_class_that_occurs():
         samples(IMAGES[:0], [], ["a"])
 
 
+def test_samples_of_a_class_stand_below_each_other_under_its_name():
+    figure = samples(IMAGES, [1, 0, 1, 0, 1, 1], ["a", "b"], per_class=3)
+    assert shown(figure) == [("a", 40.0), ("b", 0.0), ("", 120.0), ("", 80.0), ("", 160.0)]
+    places = [axis.get_position() for axis in figure.axes]
+    assert [round(place.x0, 3) for place in places] == [round(places[n].x0, 3) for n in (0, 1, 0, 1, 1)]
+    assert places[0].y0 > places[2].y0 > places[4].y0
+    in_blocks = samples(IMAGES[:3], [0, 1, 2], ["a", "b", "c"], columns=2)
+    assert shown(in_blocks) == [("a", 0.0), ("b", 40.0), ("c", 80.0)]
+    assert in_blocks.axes[2].get_position().x0 == in_blocks.axes[0].get_position().x0
+
+
 def test_mistakes_come_surest_first():
     figure = mistakes(
         IMAGES, [0, 0, 0, 1, 1, 1], [0, 1, 1, 0, 1, 0], [0.9, 0.5, 0.8, 0.6, 0.9, 0.3], ["a", "b"], most=3
@@ -81,3 +92,21 @@ def test_a_figure_saves_and_dollars_are_no_mathematics():
     buffer = io.BytesIO()
     samples(IMAGES, [0] * 6, ["price in $ and $"]).savefig(buffer)
     assert buffer.getvalue().startswith(b"\x89PNG")
+
+
+def test_grey_is_not_stretched():
+    kernel = np.array([[[[0.0, 1.0]], [[0.25, 0.5]], [[0.5, 0.5]]]])
+    for axis in filters(kernel, channels="apart").axes:
+        assert axis.get_images()[0].get_clim() == (0, 1)
+
+
+def test_feature_maps_begin_with_the_picture_itself():
+    maps = {"a_layer.of.a.long.name": np.arange(8.0).reshape(2, 2, 2)}
+    one = feature_maps(maps, channel=1, original=IMAGES[1])
+    assert [axis.get_title() for axis in one.axes] == ["input", "a_layer.of.\na.long.name\n2x2, 1"]
+    assert one.axes[0].get_images()[0].get_array().shape == (4, 4, 3)
+    rows = feature_maps(maps, original=IMAGES[1])
+    assert [text.get_text() for axis in rows.axes for text in axis.texts] == [
+        "input",
+        "a_layer.of.a.long.name\n2 x 2 x 2",
+    ]

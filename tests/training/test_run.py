@@ -263,3 +263,18 @@ def test_a_compiled_net_saves_plain_names(tiny_job: MakeJob, tmp_path: Path, mon
     job = tiny_job("++trainer.compile=true")
     assert job.execute(tmp_path).status == "finished"
     trained_net(job, tmp_path, 10)
+
+
+def test_a_net_may_look_at_training_pictures_before_the_first_step(
+    compose_job: MakeJob, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    overrides = [override for override in tiny if "width" not in override]
+    job = compose_job(*overrides, "model=speedrun", "++model.widths=[4,4,4]", "++data.val_fraction=0")
+    assert job.execute(tmp_path).status == "finished"
+    data = job.make_data()
+    data.setup()
+    (pictures, _) = next(iter(data.batches("train")))
+    patches = torch.nn.functional.unfold(pictures, 2).transpose(1, 2).reshape(-1, 12)
+    filters = trained_net(job, tmp_path, 10).whiten.weight.detach()[:12].reshape(12, 12)
+    moments = (patches @ filters.T).square().mean(0)
+    assert moments.max().item() == pytest.approx(1.0, abs=0.02)

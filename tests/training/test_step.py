@@ -64,3 +64,10 @@ def test_metric_sums_hold_no_graph() -> None:
 
 def test_before_the_first_batch_there_is_no_accuracy() -> None:
     assert math.isnan(EpochMeans().compute()["acc"])
+
+
+def test_of_equal_logits_the_first_is_the_prediction_as_in_the_report() -> None:
+    logits = torch.tensor([[1.0, 1.0, 0.0]] * 4, dtype=torch.bfloat16)
+    labels = torch.tensor([0, 1, 1, 2])
+    sums = metric_sums(logits, labels, cross_entropy(logits, labels))
+    assert sums.correct.item() == (logits.float().argmax(1) == labels).sum().item() == 1

@@ -15,6 +15,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 
+from cifarlab.training.classifier import classifier_of
+
 FOLDER = "checkpoints"
 
 
@@ -32,7 +34,8 @@ class BestWeights(Checkpoint):
         self.by = "last"
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        metrics = pl_module.measured
+        classifier = classifier_of(pl_module)
+        metrics = classifier.measured
         if "val/acc" in metrics:
             self.by = "val/acc"
             score = (metrics["val/acc"], -metrics["val/loss"])
@@ -41,7 +44,7 @@ class BestWeights(Checkpoint):
             self.best = score
         self.epoch = trainer.current_epoch
         if trainer.is_global_zero:
-            save_weights(self.path, pl_module.net, epoch=self.epoch)
+            save_weights(self.path, classifier.net, epoch=self.epoch)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": list(self.best), "epoch": self.epoch, "by": self.by}

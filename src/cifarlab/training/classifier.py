@@ -116,3 +116,9 @@ class Classifier(LightningModule):
         gathered: list[Any] = [None] * self.trainer.world_size
         torch.distributed.all_gather_object(gathered, own)
         return torch.cat([logits for logits, _ in gathered]), torch.cat([labels for _, labels in gathered])
+
+
+def classifier_of(module: LightningModule) -> Classifier:
+    """The module that Lightning hands to a callback, by its own type."""
+    assert isinstance(module, Classifier)
+    return module

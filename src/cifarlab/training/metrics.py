@@ -28,7 +28,7 @@ class EpochMeans(Metric):
     def compute(self) -> dict[str, float]:
         """``loss``, ``acc`` and, where asked for, ``acc_top5``; NaN before the first batch."""
         totals = Sums(*self.sums.double().cpu())
-        means = {"loss": totals.loss / totals.count, "acc": totals.correct / totals.count}
+        means = {"loss": totals.loss / totals.pictures, "acc": totals.correct / totals.pictures}
         if self.top5:
-            means["acc_top5"] = totals.correct_top5 / totals.count
+            means["acc_top5"] = totals.correct_top5 / totals.pictures
         return {name: value.item() for name, value in means.items()}

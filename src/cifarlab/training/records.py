@@ -18,6 +18,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from cifarlab.result import write_text
+from cifarlab.training.classifier import classifier_of
 
 # Steps between two looks at the loss: a look waits for the device.
 CHECK_EVERY = 50
@@ -43,7 +44,7 @@ class StopWhenDiverged(Callback):
             self._check(trainer, pl_module)
 
     def _check(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not torch.isfinite(pl_module.train_means.sums).all():
+        if not torch.isfinite(classifier_of(pl_module).train_means.sums).all():
             between = f"between steps {self.last_good_step} and {trainer.global_step}"
             raise Diverged(f"the training loss became NaN or infinite {between}")
         self.last_good_step = trainer.global_step
@@ -120,7 +121,7 @@ class History(Checkpoint):
         self.rows: list[dict[str, float | int | None]] = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        row: dict[str, float | int | None] = {"epoch": trainer.current_epoch} | pl_module.measured
+        row: dict[str, float | int | None] = {"epoch": trainer.current_epoch, **classifier_of(pl_module).measured}
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         row["seconds"] = round(self.clock.seconds["train"] + self.clock.seconds["compile"], 3)
         self.rows.append(row)

@@ -14,8 +14,8 @@ import lightning
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
-from lightning.pytorch.loggers import Logger
-from torch import nn
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch import Tensor, nn
 
 from cifarlab.data.module import ImageData
 from cifarlab.data.seeds import Seeds
@@ -177,8 +177,9 @@ def _prepare(
         net = net.to(memory_format=torch.channels_last)
     if sitting.settings.compile:
         net.compile()
-    if hasattr(net, "fit_to_images") and not sitting.last.path.exists():
-        net.fit_to_images(next(iter(data.batches("train", batch_size=5000)))[0])
+    fit_to_images = getattr(net, "fit_to_images", None)
+    if fit_to_images is not None and not sitting.last.path.exists():
+        fit_to_images(first_pictures(data))
     return Classifier(
         net,
         optimizer=optimizer,
@@ -187,6 +188,16 @@ def _prepare(
         label_smoothing=label_smoothing,
         top5=data.num_classes >= 100,
     )
+
+
+def first_pictures(data: ImageData, count: int = 5000) -> Tensor:
+    """float32 ``(count, 3, H, W)``, normalised, on the CPU: what a net may look at before its first step."""
+    found: list[Tensor] = []
+    for images, _ in data.batches("train"):
+        found.append(images.cpu())
+        if sum(map(len, found)) >= count:
+            break
+    return torch.cat(found)[:count]
 
 
 def _fit(sitting: _Sitting, classifier: Classifier, data: ImageData) -> None:
@@ -209,7 +220,7 @@ def _write_outcome(sitting: _Sitting, evaluation: Evaluation, figures: Sequence[
         figure = drawn[name]()
         figure.savefig(folder / f"{name}.png", dpi=120)
         for logger in sitting.loggers:
-            if hasattr(logger.experiment, "add_figure"):
+            if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_figure(name, figure, sitting.trainer.global_step)
 
 

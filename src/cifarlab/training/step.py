@@ -18,7 +18,7 @@ class Sums(NamedTuple):
     loss: Tensor
     correct: Tensor
     correct_top5: Tensor
-    count: Tensor
+    pictures: Tensor
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -47,11 +47,13 @@ def metric_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Sums:
         loss: the batch's mean loss, a scalar.
     """
     target = hard_labels(labels)
-    best = logits.topk(min(5, logits.shape[1]), dim=1).indices == target[:, None]
-    count = torch.full_like(loss, len(labels), dtype=torch.float32)
+    # bfloat16 logits tie often: argmax takes the first of equals, here as in every report.
+    correct = logits.argmax(dim=1) == target
+    better = logits > logits.gather(1, target[:, None])
+    pictures = torch.full_like(loss, len(labels), dtype=torch.float32)
     return Sums(
-        loss=loss.detach().float() * count,
-        correct=best[:, 0].sum().float(),
-        correct_top5=best.any(dim=1).sum().float(),
-        count=count,
+        loss=loss.detach().float() * pictures,
+        correct=correct.sum().float(),
+        correct_top5=(better.sum(dim=1) < 5).sum().float(),
+        pictures=pictures,
     )

@@ -39,8 +39,9 @@ def samples(subject: Subject, options: Options) -> Figure:
     for place, name in enumerate(data.classes):
         print(f"{name:{longest}}  " + "  ".join(f"{count[place]:6d}" for count in counts.values()))
     shown = data.split(options.split)
+    above = f"{note}; below: {options.split}"
     names = [f"{name}\n{count}" for name, count in zip(data.classes, counts[options.split], strict=True)]
-    return pictures.samples(_pixels(shown.images), shown.labels.numpy(), names, per_class=options.per_class, note=note)
+    return pictures.samples(_pixels(shown.images), shown.labels.numpy(), names, per_class=options.per_class, note=above)
 
 
 def augmentations(subject: Subject, options: Options) -> Figure:

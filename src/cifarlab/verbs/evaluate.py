@@ -12,26 +12,37 @@ from cifarlab.training.reopen import evaluate_again
 from cifarlab.verbs.command_line import leave
 
 
+class DataSets:
+    """Where data sets lie.
+
+    Args:
+        root: folder with the data sets' own folders; as the run had it if null.
+    """
+
+    def __init__(self, *, root: str | None = None) -> None:
+        self.root = root
+
+
 class Options:
     """What `evaluate.py` is told.
 
     Args:
         run: directory of a single run or of a cell of a sweep.
-        root: where the data sets lie now; as the run had it if null.
+        data: where the data sets lie now.
         allow: import paths of your own models and data sets that the run's config may name.
     """
 
-    def __init__(self, *, run: str, root: str | None = None, allow: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, run: str, data: DataSets | None = None, allow: tuple[str, ...] = ()) -> None:
         self.run = Path(run)
-        self.root = root
+        self.root = data.root if data else None
         self.allow = allow
 
 
 def evaluate(config: DictConfig) -> None:
     """Write ``evaluation.json`` and ``report.txt`` into the run directory and print the report."""
     try:
-        given = OmegaConf.to_container(config, resolve=True)
-        _evaluate(describe_call(Options, {str(key): value for key, value in dict(given).items()}, key="")())
+        given = {str(key): value for key, value in OmegaConf.to_object(config).items()}  # type: ignore[union-attr]
+        _evaluate(describe_call(Options, given, key="")())
     except ValueError as error:
         leave(error)
 

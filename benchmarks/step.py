@@ -121,6 +121,7 @@ def hand(
     criterion = nn.CrossEntropyLoss()
     loss_sum, correct, seen, since = torch.zeros(()), torch.zeros(()), 0, 0.0
     for number, (images, labels) in enumerate(batches):
+        images = images.contiguous(memory_format=memory_format)
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=AUTOCAST[precision]):
             logits = net(images)

@@ -278,3 +278,27 @@ def test_a_net_may_look_at_training_pictures_before_the_first_step(
     filters = trained_net(job, tmp_path, 10).whiten.weight.detach()[:12].reshape(12, 12)
     moments = (patches @ filters.T).square().mean(0)
     assert moments.max().item() == pytest.approx(1.0, abs=0.02)
+
+
+def test_with_a_moving_average_that_is_what_is_validated_kept_and_tested(tiny_job: MakeJob, tmp_path: Path) -> None:
+    shorter = ("++epochs=3", "++data.val_fraction=0")  # without validation the last weights are kept
+    tiny_job(*shorter).execute(tmp_path / "plain")
+    result = tiny_job(*shorter, "++ema=0.9").execute(tmp_path / "ema")
+    assert result.knobs["ema"] == 0.9
+    assert history(tmp_path / "ema")[-1]["train/loss"] == history(tmp_path / "plain")[-1]["train/loss"]
+    kept = torch.load(tmp_path / "ema" / "checkpoints" / "best.ckpt", weights_only=True)
+    last = torch.load(tmp_path / "ema" / "checkpoints" / "last.ckpt", weights_only=True)
+    average = last["callbacks"]["WeightEMA"]["average"]
+    assert kept["epoch"] == 2
+    assert all(torch.equal(value, average[name]) for name, value in kept["state_dict"].items())
+
+
+def test_a_moving_average_resumes_to_the_digit(
+    tiny_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = ("++ema=0.9", "++epochs=4")
+    whole = tiny_job(*overrides).execute(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_once(patch, "within an epoch")
+        tiny_job(*overrides).execute(tmp_path / "parts")
+    assert tiny_job(*overrides).execute(tmp_path / "parts").metrics == whole.metrics

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 
 from cifarlab.training.classifier import classifier_of
+from cifarlab.training.ema import WeightEMA
 
 FOLDER = "checkpoints"
 
@@ -24,11 +26,16 @@ class BestWeights(Checkpoint):
     """``best.ckpt``: the net's own ``state_dict`` of the epoch with the highest validation accuracy.
 
     Ties go to the lower validation loss, then to the earlier epoch. Without a validation split every epoch replaces
-    the one before.
+    the one before. With a moving average it is the averaged weights, which validation has seen, that are kept.
+
+    Args:
+        directory: the run directory.
+        average: the run's moving average, if it has one.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, average: WeightEMA | None = None) -> None:
         self.path = directory / FOLDER / "best.ckpt"
+        self.average = average
         self.best: tuple[float, float] = (-math.inf, -math.inf)
         self.epoch = -1
         self.by = "last"
@@ -44,7 +51,8 @@ class BestWeights(Checkpoint):
             self.best = score
         self.epoch = trainer.current_epoch
         if trainer.is_global_zero:
-            save_weights(self.path, classifier.net, epoch=self.epoch)
+            with self.average.applied(classifier.net) if self.average else nullcontext():
+                save_weights(self.path, classifier.net, epoch=self.epoch)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": list(self.best), "epoch": self.epoch, "by": self.by}

@@ -182,6 +182,7 @@ class Job:
             trainer=self.parts["trainer"](),
             loggers=self.parts["logger"](),
             label_smoothing=settings.label_smoothing,
+            ema=settings.ema,
             early_stopping=settings.early_stopping,
             checkpoints=keep,  # type: ignore[arg-type]
             figures=[name for name in settings.figures if name in OF_A_RUN],

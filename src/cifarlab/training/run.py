@@ -25,6 +25,7 @@ from cifarlab.result import Identity, Result, Status, write_text
 from cifarlab.training.checkpoints import BestWeights, LastState, discard, load_weights
 from cifarlab.training.classifier import Classifier, MakeOptimizer, MakeSchedule
 from cifarlab.training.cost import cost
+from cifarlab.training.ema import WeightEMA
 from cifarlab.training.environment import write_environment
 from cifarlab.training.evaluation import Evaluation, evaluate
 from cifarlab.training.hardware import device_name, peak_memory_bytes, quiet_allocator, reset_peak_memory
@@ -52,6 +53,7 @@ def run(
     trainer: TrainerSettings | None = None,
     loggers: Loggers | None = None,
     label_smoothing: float = 0.0,
+    ema: float | None = None,
     early_stopping: int | None = None,
     checkpoints: Keep = "all",
     figures: Sequence[str] = ("curves", "confusion"),
@@ -75,6 +77,7 @@ def run(
         trainer: precision, devices and the like.
         loggers: where curves go besides ``history.csv``.
         label_smoothing: in [0, 1).
+        ema: decay of the moving average of the weights that is validated, kept and tested.
         early_stopping: epochs without a better validation loss after which training ends.
         checkpoints: what a finished run keeps.
         figures: of ``curves`` and ``confusion``.
@@ -84,7 +87,7 @@ def run(
     settings = trainer or TrainerSettings()
     directory.mkdir(parents=True, exist_ok=True)
     made_loggers = (loggers or Loggers()).make(directory)
-    sitting = _Sitting(directory, settings, made_loggers, epochs, early_stopping, keep_bar=not one_of_many)
+    sitting = _Sitting(directory, settings, made_loggers, epochs, ema, early_stopping, keep_bar=not one_of_many)
     record = sitting.blank(identity)
     status: Status = "failed"
     with raising_on_signals() as ignore_signals:
@@ -116,6 +119,7 @@ class _Sitting:
     settings: TrainerSettings
     loggers: list[Logger]
     epochs: int
+    ema: float | None
     early_stopping: int | None
     keep_bar: bool
     seconds_data: float = 0.0
@@ -123,13 +127,15 @@ class _Sitting:
     def __post_init__(self) -> None:
         self.clock = Clock()
         self.history = History(self.directory, self.clock)
-        self.best = BestWeights(self.directory)
+        average = WeightEMA(decay=self.ema) if self.ema is not None else None
+        self.best = BestWeights(self.directory, average)
         self.last = LastState(self.directory)
         stop: list[Callback] = []
         if self.early_stopping is not None:
             stop = [EarlyStopping("val/loss", patience=self.early_stopping)]
         # LastState comes last: it saves what the callbacks before it have just learnt.
-        callbacks = [StopWhenDiverged(), self.clock, *stop, self.history, self.best, self.last]
+        before = [StopWhenDiverged(), self.clock, *([average] if average else []), *stop]
+        callbacks = [*before, self.history, self.best, self.last]
         self.trainer: Trainer = self.settings.make(
             self.epochs, self.directory, callbacks, self.loggers, keep_bar=self.keep_bar
         )

@@ -21,6 +21,7 @@ class Settings:
         seed_augment: of the augmentation and of dropout; ``seed`` unless given.
         epochs: passes over the training split.
         label_smoothing: share of the target spread over all classes.
+        ema: decay of the moving average of the weights that is validated, kept and tested; null takes them as they are.
         early_stopping: epochs without a better validation loss after which training ends; null trains to the end.
         checkpoints: what a finished run keeps: all, only the best weights, or none.
         figures: pictures drawn at the end of a run or of a sweep.
@@ -43,6 +44,7 @@ class Settings:
         seed_augment: Seed | None = None,
         epochs: Annotated[int, Ge(1), Le(1_000_000)] = 30,
         label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        ema: Annotated[float, Gt(0), Lt(1)] | None = None,
         early_stopping: Annotated[int, Gt(0)] | None = None,
         checkpoints: Literal["auto", "all", "best", "none"] = "auto",
         figures: tuple[str, ...] = OF_A_RUN,
@@ -62,6 +64,7 @@ class Settings:
         self.seed_augment = seed_augment
         self.epochs = epochs
         self.label_smoothing = label_smoothing
+        self.ema = ema
         self.early_stopping = early_stopping
         self.checkpoints = checkpoints
         self.figures = figures

@@ -151,7 +151,7 @@ def options() -> Iterator[tuple[str, str]]:
         yield from ((group, path.stem) for path in sorted((CONF / group).glob("*.yaml")))
 
 
-@pytest.mark.parametrize(("group", "option"), options(), ids="=".join)
+@pytest.mark.parametrize(("group", "option"), list(options()), ids="=".join)
 def test_a_default_written_out_is_a_default_left_out(compose_job: MakeJob, group: str, option: str) -> None:
     """Else a later start of a sweep that names a default would train its cells again."""
     part = compose_job(f"{group}={option}").parts[group]

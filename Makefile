@@ -1,6 +1,6 @@
 # make demo | test | lint | clean. Each makes .venv and installs what it needs; PYTHON=python3.13 chooses the interpreter.
 PYTHON ?= python3
-# Processes of the test suite. Two of one thread each take half the time of one of two threads on two cores.
+# Processes of the test suite, of one thread each.
 TEST_WORKERS ?= 2
 
 BIN := .venv/bin

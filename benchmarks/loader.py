@@ -8,10 +8,10 @@
     2 workers   torch's DataLoader with the same transforms in two worker processes, started before the clock
 
 Pictures are CIFAR-10's where CIFARLAB_DATA names a folder that has it, else random bytes (the speed is the same).
-Measured on a quiet machine of 2 cores (AMD EPYC with AVX512-BF16, torch 2.15), random bytes, medians of 3 rounds:
+Measured on a quiet machine of 2 cores (AMD EPYC with AVX512-BF16, torch 2.15), CIFAR-10, medians of 5 rounds:
 
-    batch 128   ours 186,000   per sample 6,300 (30 x)   2 workers 10,300 (18 x)
-    batch 512   ours 198,000   per sample 6,300 (31 x)   2 workers 11,500 (17 x)
+    batch 128   ours 185,000   per sample 6,100 (30 x)   2 workers  9,600 (19 x)
+    batch 512   ours 180,000   per sample 6,100 (29 x)   2 workers 10,900 (17 x)
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from pathlib import Path
 
@@ -34,22 +35,20 @@ def test_the_cpu_flags_decide(monkeypatch: pytest.MonkeyPatch, flags: str, nativ
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
-def test_peak_memory_counts_anew_after_a_reset() -> None:
+def test_peak_memory_rises_with_a_large_tensor() -> None:
     cpu = torch.device("cpu")
+    hardware.reset_peak_memory(cpu)
+    before = hardware.peak_memory_bytes(cpu)
     block = torch.ones(64 * 2**20)  # 256 MiB
     with_block = hardware.peak_memory_bytes(cpu)
-    del block
-    hardware.reset_peak_memory(cpu)
-    after = hardware.peak_memory_bytes(cpu)
+    assert before is not None
     assert with_block is not None
-    assert after is not None
-    assert after <= with_block
+    assert with_block - before > 0.5 * block.nbytes
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's mallopt")
 def test_the_allocator_can_be_quieted() -> None:
-    assert hardware.quiet_allocator() in (True, False)
-    assert hardware.quiet_allocator() is hardware.quiet_allocator()
+    assert hardware.quiet_allocator() is (platform.libc_ver()[0] == "glibc")
 
 
 def test_flops_of_a_convolution_and_a_linear_layer_are_the_formula() -> None:

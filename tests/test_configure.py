@@ -11,7 +11,9 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from cifarlab.configure import ConfigError, allowed, config_parameters, describe, describe_call
 from cifarlab.data.augment import Augment
+from cifarlab.data.sources import Source
 from cifarlab.models.residual import ResidualCNN
+from cifarlab.training.finetune import Finetune
 
 MODELS = "cifarlab.models"
 RESNET = "cifarlab.models.residual.ResidualCNN"
@@ -270,3 +272,6 @@ def test_allowed_in_words() -> None:
     assert said["widths"] == "a list, each an integer"
     assert said["pair"] == "a list, each a number or null"
     assert said["flag"] == "true or false"
+    assert allowed(tuple[dict[str, object], ...]) == "a list, each a mapping"
+    assert allowed(Finetune | None) == "a mapping of head_epochs, lr, keep_statistics or null"
+    assert allowed(Source) == "a mapping"  # of which keys, its _target_ says

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from cifarlab.configure import allowed, config_key, config_parameters
 from cifarlab.data.augment import Augment
 from cifarlab.data.module import ImageData
+from cifarlab.training.search_settings import SearchSettings
 from cifarlab.training.settings import Settings
 from cifarlab.training.trainer import TrainerSettings
 from cifarlab.verbs.help import documented
@@ -61,6 +62,7 @@ def knobs_of_every_run() -> Iterator[str]:
     top = load(CONF / "train.yaml")
     parts = [(Settings, {}, ""), (ImageData, load(CONF / "data" / "cifar10.yaml"), "data.")]
     parts += [(TrainerSettings, load(CONF / "trainer" / "default.yaml"), "trainer.")]
+    parts += [(SearchSettings, load(CONF / "search" / "none.yaml"), "search.")]
     for target, node, prefix in parts:
         texts = documented(target)
         for (key, value), (name, parameter) in zip(
@@ -85,6 +87,9 @@ def knobs_of_options() -> Iterator[str]:
     for path in sorted((CONF / "augment").glob("*.yaml")):
         pairs = []
         for name, node in load(path).items():
+            if not isinstance(node, dict):
+                pairs.append((f"augment.{name}", written(node)))
+                continue
             annotation = config_parameters(Augment)[name].annotation
             operation = next(item for item in (annotation, *get_args(annotation)) if inspect.isclass(item))
             pairs += values_of(operation, node, f"augment.{name}.")
@@ -109,7 +114,7 @@ def test_table_of_knobs_is_what_the_signatures_say() -> None:
 
 
 def test_every_knob_is_explained() -> None:
-    for target in (Settings, ImageData, TrainerSettings, Augment):
+    for target in (Settings, ImageData, TrainerSettings, SearchSettings, Augment):
         assert set(config_parameters(target)) <= set(documented(target)), target
 
 

@@ -158,6 +158,12 @@ def allowed(annotation: Any) -> str:
         return " or ".join(allowed(item) for item in arguments)
     if origin in (list, tuple):
         return "a list, each " + allowed(arguments[0] if arguments else Any)
+    if origin is dict:
+        return "a mapping"
+    ours = _configurable_class(annotation, ())
+    if ours is not None:
+        keys = "" if inspect.isabstract(ours) else ", ".join(map(config_key, config_parameters(ours)))
+        return f"a mapping of {keys}" if keys else "a mapping"
     words = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
 

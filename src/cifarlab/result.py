@@ -18,7 +18,8 @@ SCHEMA = 1
 FILE = "result.json"
 KEY_LENGTH = 16
 
-Status = Literal["finished", "failed", "diverged", "interrupted"]
+# `pruned`: stopped by a search that had seen enough of its validation curve.
+Status = Literal["finished", "failed", "diverged", "interrupted", "pruned"]
 Scalar = str | int | float | bool | None
 
 

@@ -416,10 +416,14 @@ def test_every_option_of_the_config_group_builds() -> None:
     built = {}
     for file in sorted(folder.glob("*.yaml")):
         node = OmegaConf.to_container(OmegaConf.load(file))
-        built[file.stem] = Augment(**{key: CLASSES[key](**values) for key, values in node.items()})
-    assert built.pop("none").names == ()
-    assert built["flip_any"].flip.axis == "any"
-    assert {name: augment.names for name, augment in built.items() if name != "flip_any"} == {
-        name: (name,) for name in CLASSES
-    }
+        built[file.stem] = Augment(
+            **{key: CLASSES[key](**value) if key in CLASSES else value for key, value in node.items()}
+        )
+    none, append = built.pop("none"), built.pop("append")
+    assert (none.names, none.copies) == ((), 1)
+    assert (append.names, append.copies) == ((), 2)
+    assert built.pop("flip_any").flip.axis == "any"
+    (rotation,) = built.pop("rotation_90").affine
+    assert rotation.degrees == 90
+    assert {name: augment.names for name, augment in built.items()} == {name: (name,) for name in CLASSES}
     assert set(CLASSES) == set(inspect.signature(Augment).parameters) - {"mode"}

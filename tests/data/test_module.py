@@ -1,6 +1,7 @@
 import lightning as L
 import pytest
 import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
 from cifarlab.data import module
@@ -57,6 +58,7 @@ def test_facts_of_the_data(tmp_path):
         ("dataset", (0.1, 0.2, 0.3), (0.5, 0.25, 0.125)),
         ("half", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
         ("unit", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        ("imagenet", IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
     ],
 )
 def test_batches_are_normalised_as_asked(tmp_path, normalize, mean, std):
@@ -80,6 +82,23 @@ def test_train_comes_in_a_new_order_each_epoch_and_evaluation_in_its_own(tmp_pat
     assert numbers(set_.val_dataloader()) == list(range(100, 120))
     assert [len(labels) for _, labels in set_.test_dataloader()] == [7, 7, 6]
     assert numbers(set_.batches("train")) == list(range(100))
+
+
+def test_eval_crop_moves_val_and_test_and_always_alike(tmp_path):
+    def plane(batches):
+        return torch.cat([images for images, _ in batches])[:, 0]
+
+    set_, plain = (data(tmp_path, source=Digits(), limit=50, **crop) for crop in ({"eval_crop": 4}, {}))
+    for name in ("val", "test"):
+        moved, still = plane(set_.batches(name)), plane(plain.batches(name))
+        windows = nn.functional.pad(still, (4, 4, 4, 4), value=-plain.mean[0] / plain.std[0]).unfold(1, 32, 1)
+        places = windows.unfold(2, 32, 1).flatten(1, 2)  # all 81 windows of each picture
+        assert bool(((places - moved[:, None]).abs() < 1e-5).all((2, 3)).any(1).all())
+        assert not torch.equal(moved, still)
+        set_.epoch += 1
+        assert torch.equal(plane(set_.batches(name)), moved)
+    assert torch.equal(plane(set_.val_dataloader()), plane(set_.batches("val")))
+    assert torch.equal(plane(set_.batches("train")), plane(plain.batches("train")))
 
 
 def test_drop_last_is_for_training_only(tmp_path):

@@ -24,6 +24,19 @@ def test_every_measured_column_is_drawn_and_gaps_are_skipped():
     assert rate.get_lines()[0].get_ydata().tolist() == [0.1, 0.05, 0.0]
 
 
+def test_a_change_of_phase_is_marked_in_every_panel():
+    def marks(history):
+        return [
+            [line.get_xdata()[0] for line in panel.get_lines() if line.get_linestyle() == "--"]
+            for panel in curves(history).axes
+        ]
+
+    assert marks(HISTORY | {"phase": [1, 1, 2]}) == [[1.5]] * 3
+    assert marks(HISTORY | {"phase": [1, 1, 1]}) == marks(HISTORY) == [[]] * 3
+    panels = curves(HISTORY | {"phase": [1, 1, 2]}).axes
+    assert [[text.get_text() for text in panel.texts] for panel in panels] == [["phase 2"], ["best 0.6000"], []]
+
+
 def test_a_history_without_epochs_counts_them_and_an_empty_one_is_refused():
     assert curves({"train/loss": [1.0, 0.5]}).axes[0].get_lines()[0].get_xdata().tolist() == [0, 1]
     with pytest.raises(ValueError, match="history has none of train/loss"):

@@ -30,6 +30,7 @@ PARAMETERS = {
     "timm": 11_173_962,  # timm's resnet18 with a 3x3 stem
     "tiny_resnet": 213_226,  # by hand: tests/models/test_tiny_resnet.py
     "tiny_vgg": 591_274,  # by hand: tests/models/test_tiny_vgg.py
+    "transfer": 20_817_482,  # torchvision's vgg19 features (20,024,384) and the head by hand: test_transfer.py
     "vgg19": 20_040_522,  # torchvision's vgg19_bn features and one linear layer; 20.04 M in the CIFAR literature
 }
 

@@ -5,8 +5,10 @@ import timm
 import torch
 from torch import nn
 
+from cifarlab.models import pretrained
 from cifarlab.models.resnet import ResNet
 from cifarlab.models.timm_model import timm_model
+from cifarlab.models.weights import without_weights
 
 
 def test_resnet18_with_small_stem_equals_ours_with_copied_weights() -> None:
@@ -53,19 +55,24 @@ def test_stems_without_a_small_form_are_refused_and_work_as_they_are(name: str) 
         assert timm_model(10, name=name, stem="original").eval()(torch.empty(1, 3, 32, 32)).shape == (1, 10)
 
 
-def test_pretrained_fetches_except_on_the_meta_device_and_keeps_the_filters(monkeypatch: pytest.MonkeyPatch) -> None:
-    create, asked = timm.create_model, []
+def test_pretrained_keeps_the_filters_and_a_dry_run_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    create, asked, fetched = timm.create_model, [], []
 
     def record(name: str, *, pretrained: bool, **options: object) -> nn.Module:
         asked.append(pretrained)
         return create(name, pretrained=False, **options)
 
     monkeypatch.setattr(timm, "create_model", record)
+    monkeypatch.setattr(pretrained, "fetch", fetched.append)
     net = timm_model(10, name="resnet18", pretrained=True)
     assert (net.conv1.kernel_size, net.conv1.stride) == ((7, 7), (1, 1))
     with torch.device("meta"):
         timm_model(10, name="resnet18", pretrained=True)
-    assert asked == [True, False]
+    with without_weights():
+        again = timm_model(10, name="resnet18", pretrained=True)
+    again.load_state_dict(net.state_dict())  # the same architecture, though nothing was loaded
+    assert asked == [True, False, False]
+    assert fetched == ["resnet18", "resnet18"]
 
 
 def test_head_dropout_reaches_timm() -> None:

@@ -41,9 +41,9 @@ def test_columns_stand_as_designed(make_sweep):
     sweep = make_sweep(AXES)
     summarize(sweep)
     columns = list(pd.read_csv(sweep / "summary" / "cells.csv"))
-    assert columns[:7] == ["blocks", "kernel_size", "n", "failed", "diverged", "interrupted", "missing"]
+    assert columns[:8] == ["blocks", "kernel_size", "n", "failed", "diverged", "interrupted", "missing", "pruned"]
     wanted = [f"{metric}_{name}" for metric in ("val/acc", "test/acc", "val/loss", "seconds") for name in STATISTICS]
-    assert columns[7:] == [*wanted, "group"]
+    assert columns[8:] == [*wanted, "group"]
     assert len(pd.read_csv(sweep / "summary" / "runs.csv")) == 18
 
 

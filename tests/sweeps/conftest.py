@@ -7,16 +7,24 @@ from pathlib import Path
 import pytest
 
 FATED_NETS = """
+import os
+import signal
 import sys
+import time
+from pathlib import Path
 from typing import Literal
 
 from torch import nn
 
 
+Fate = Literal["well", "raise", "exit", "diverge", "kill", "vanish", "wait"]
+
+
 class Fated(nn.Module):
-    def __init__(self, num_classes: int, *, fate: Literal["well", "raise", "exit", "diverge"] = "well"):
+    def __init__(self, num_classes: int, *, fate: Fate = "well"):
         super().__init__()
         self.fate = fate
+        self.steps = 0
         self.head = nn.Linear(3, num_classes)
 
     def forward(self, images):
@@ -25,6 +33,16 @@ class Fated(nn.Module):
             raise RuntimeError("broken on purpose")
         if self.training and self.fate == "exit":
             sys.exit(3)
+        if self.training and self.fate == "kill":
+            print("the last words", flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.training and self.fate == "vanish":
+            os._exit(0)
+        self.steps += self.training
+        while self.steps == 5 and self.fate == "wait" and not Path("go").exists():
+            time.sleep(0.01)
+        if self.training:
+            Path(f"gpus-{os.environ.get('CUDA_VISIBLE_DEVICES')}").touch()
         return logits * float("nan") if self.training and self.fate == "diverge" else logits
 """
 

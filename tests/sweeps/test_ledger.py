@@ -38,6 +38,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         "axes": {"seed": ["0", "1"]},
         "cells": [{"name": "seed-0", "key": A, "group": "g", "overrides": ["seed=0", "lr=1"]}],
         "figures": ["heatmap_a_b"],
+        "search": {},
     }
 
 
@@ -107,21 +108,20 @@ def hold(directory: Path, key: str) -> subprocess.Popen[str]:
 
 
 def test_a_cell_is_held_by_one_process_and_freed_when_that_is_killed(tmp_path: Path) -> None:
-    cell = Cell("x", A, "g", ())
     other = hold(tmp_path, A)
     try:
         assert other.stdout is not None
         assert other.stdout.readline().strip() == "held"
-        with claimed(tmp_path, cell) as mine:
+        with claimed(tmp_path, A) as mine:
             assert not mine
-        with claimed(tmp_path, Cell("y", B, "g", ())) as mine:
+        with claimed(tmp_path, B) as mine:
             assert mine
         with pytest.raises(ConfigError, match="fresh=true: another process is at work"):
             set_aside(tmp_path)
     finally:
         other.kill()
         other.wait()
-    with claimed(tmp_path, cell) as mine:
+    with claimed(tmp_path, A) as mine:
         assert mine
 
 

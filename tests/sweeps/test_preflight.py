@@ -42,6 +42,20 @@ def test_bad_cells_are_refused_each_with_all_its_faults(read: Callable[[Sequence
     assert "fold" in refused[1].faults[0]
 
 
+def test_cells_that_differ_in_their_phases_alone_are_each_looked_at(
+    compose_job: MakeJob, tiny: tuple[str, ...]
+) -> None:
+    kept = [override for override in tiny if "width" not in override]
+    common = ("model=transfer", "++model.name=test_resnet", "++epochs=4", "schedule=multi_step")
+    cells = [(f"++finetune.head_epochs={length}",) for length in (2, 3)]
+    planned, refused = preflight(
+        cells, lambda overrides: compose_job(*kept, *common, "++schedule.milestones=[1]", *overrides)
+    )
+    assert [cell.overrides for cell in planned] == cells[:1]
+    assert "milestones=1 does not end before epochs=1" in refused[0].faults[0]
+    assert "(the epochs are those of phase 2 of finetune)" in refused[0].faults[0]
+
+
 def test_a_class_that_breaks_refuses_its_cell_and_says_where(
     read: Callable[[Sequence[str]], Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:

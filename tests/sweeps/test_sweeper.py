@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cifarlab.sweeps import sweeper
-from cifarlab.sweeps.ledger import Cell, claimed
+from cifarlab.sweeps.ledger import claimed
 from cifarlab.training import run as run_module
 from cifarlab.training.records import StopWhenDiverged
 
@@ -264,7 +264,7 @@ def test_a_cell_that_another_process_holds_is_left_to_it(train_py: TrainPy, tmp_
     assert train_py("-m", "sweep=t", *TINY, "seed=0").code == 0
     key = outcome(tmp_path / "multirun/t/resnet")["key"]
     trained.clear()
-    with claimed(Path("multirun/s"), Cell("seed-0", key, "", ())) as mine:
+    with claimed(Path("multirun/s"), key) as mine:
         assert mine
         ended = train_py(*command)
     assert trained == ["seed-1"]
@@ -387,7 +387,7 @@ def test_the_name_of_a_sweep_is_a_name(train_py: TrainPy, tmp_path: Path, name: 
 def test_a_search_range_is_refused_with_what_to_write_instead(train_py: TrainPy) -> None:
     ended = train_py("-m", *TINY, "lr=interval(0.1,1)")
     assert ended.code == 2
-    assert "a list of values is needed, such as" in ended.err
+    assert "lr: an interval has no end of values; give a list, such as lr=1,2,3, or search it: search=tpe" in ended.err
 
 
 @pytest.mark.usefixtures("summaries")

@@ -242,3 +242,22 @@ def test_preflight_refuses_no_default(compose_job: MakeJob, option: str, epochs:
 @pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")))
 def test_preflight_builds_every_optimizer_on_the_meta_device(compose_job: MakeJob, option: str) -> None:
     assert compose_job(f"optimizer={option}", "blocks=1", "width=2").preflight(10, (32, 32)).flops > 0
+
+
+def test_an_option_that_replaces_an_experiments_leaves_its_values_behind(compose_job: MakeJob) -> None:
+    """`schedule.patience` is the experiment's word to plateau: it goes with it, whoever chooses another schedule."""
+    assert compose_job("experiment=cinic_residual").parts["schedule"].arguments["patience"] == 3
+    by_hand = compose_job("experiment=cinic_residual", "schedule=cosine")
+    assert by_hand.parts["schedule"].arguments == compose_job("schedule=cosine").parts["schedule"].arguments
+    strong = compose_job("experiment=cinic_residual", "recipe=strong")
+    assert "patience" not in strong.parts["schedule"].arguments
+    assert strong.knobs["optimizer"] == "muon"
+    assert strong.parts["model"].arguments == compose_job("experiment=cinic_residual").parts["model"].arguments
+
+
+def test_what_was_typed_is_never_left_behind(compose_job: MakeJob) -> None:
+    found = faults(compose_job, "experiment=cinic_residual", "schedule=cosine", "++schedule.patience=5")
+    assert found[0].startswith("schedule.patience=5: there is no key patience")
+    found = faults(compose_job, "experiment=cinic_residual", "schedule=cosine", "++schedule.warmup=5")
+    assert "Did you mean schedule.warmup_epochs?" in found[0]
+    assert faults(compose_job, "schedule=cosine", "++schedule.patience=5")

@@ -1,6 +1,8 @@
 """Penalties against numpy, their gradients against the formula, and zeros that are exact."""
 
+import csv
 import inspect
+import json
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from torch import nn
 
 from cifarlab.models.gates import SparseGate
 from cifarlab.training import penalties
+from cifarlab.training.optimizers import muon, sgd
 from cifarlab.training.penalties import ElasticNet, NoPenalty, Penalty, SparseGates
 
 
@@ -72,7 +75,7 @@ def test_proximal_leaves_l1_out_of_the_loss():
 def test_the_proximal_step_is_a_soft_threshold_with_exact_zeros():
     net = small_net()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    ElasticNet(alpha=0.5, lambda_=2.0, proximal=True).after_step(net, lr=0.1)
+    ElasticNet(alpha=0.5, lambda_=2.0, proximal=True).after_step(net, torch.optim.SGD(net.parameters(), lr=0.1))
     old, new = before["5.weight"].numpy(), net[5].weight.detach().numpy()
     np.testing.assert_array_equal(new == 0, np.abs(old) <= np.float32(0.1))
     assert 0 < (new == 0).mean() < 1
@@ -84,8 +87,10 @@ def test_the_proximal_step_is_a_soft_threshold_with_exact_zeros():
 def test_without_proximal_the_step_is_left_alone():
     net = small_net()
     before = net[5].weight.detach().clone()
-    ElasticNet(alpha=1.0, lambda_=10.0).after_step(net, lr=1.0)
-    NoPenalty().after_step(net, lr=1.0)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
+    ElasticNet(alpha=1.0, lambda_=10.0).after_step(net, optimizer)
+    ElasticNet(alpha=0.0, lambda_=10.0, proximal=True).after_step(net, optimizer)
+    NoPenalty().after_step(net, optimizer)
     assert torch.equal(net[5].weight, before)
 
 
@@ -93,9 +98,33 @@ def test_frozen_weights_are_not_thresholded():
     net = small_net()
     net[0].weight.requires_grad_(False)
     frozen, trained = net[0].weight.clone(), net[3].weight.detach().clone()
-    ElasticNet(alpha=1.0, lambda_=1.0, layers="all", proximal=True).after_step(net, lr=0.1)
+    ElasticNet(alpha=1.0, lambda_=1.0, layers="all", proximal=True).after_step(net, sgd(net, lr=0.1))
     assert torch.equal(net[0].weight, frozen)
     assert not torch.equal(net[3].weight, trained)
+
+
+def test_each_weight_is_thresholded_with_the_rate_of_its_own_group():
+    net = small_net()
+    optimizer = muon(net, lr=0.24, head_lr=0.05, bias_lr=0.1)
+    before = {position: net[position].weight.detach().numpy().copy() for position in (0, 3, 5)}
+    ElasticNet(alpha=0.5, lambda_=0.6, layers="all", proximal=True).after_step(net, optimizer)
+    for position, rate in ((0, 0.24), (3, 0.24), (5, 0.05)):
+        shrunk = np.sign(before[position]) * np.maximum(np.abs(before[position]) - 0.3 * rate, 0)
+        np.testing.assert_allclose(net[position].weight.detach().numpy(), shrunk, atol=1e-7)
+        assert shrunk.any()
+
+
+def test_a_run_hands_the_penalty_the_rates_of_the_step_it_follows(tiny_job, tmp_path, monkeypatch):
+    """Under a schedule, and with an optimizer whose head has a rate of its own."""
+    seen = []
+
+    def record(self, net, optimizer):
+        group = next(each for each in optimizer.param_groups if any(p is net.head.weight for p in each["params"]))
+        seen.append(group["lr"])
+
+    monkeypatch.setattr(ElasticNet, "after_step", record)
+    tiny_job("penalty=elastic_net", "optimizer=muon", "++optimizer.head_lr=0.4", "schedule=linear").execute(tmp_path)
+    assert seen == pytest.approx([0.4, 0.3, 0.2, 0.1])
 
 
 def test_proximal_descent_reaches_the_lasso_that_scikit_learn_finds():
@@ -113,7 +142,7 @@ def test_proximal_descent_reaches_the_lasso_that_scikit_learn_finds():
         optimizer.zero_grad()
         ((net(x) - y).square().mean() / 2 + penalty(net)).backward()
         optimizer.step()
-        penalty.after_step(net, lr=0.2)
+        penalty.after_step(net, optimizer)
     found = net.weight.detach().numpy()[0]
     np.testing.assert_allclose(found, lasso.coef_, atol=1e-6)
     assert penalty.report(net)["zero_weights"] == (lasso.coef_ == 0).mean() > 0
@@ -149,6 +178,33 @@ def test_sparse_gates_are_charged_once_a_channel():
     value.backward()
     assert net[1].weight.grad[0].item() == pytest.approx(0.5 * 1.0 / 2.5)
     assert net[0].weight.grad is None
+
+
+def test_a_run_logs_and_keeps_how_many_gates_closed(tiny_job, tmp_path):
+    """Under plain SGD the strength of a gate falls by lr * lambda a step: from 1 below 0.1 within three epochs."""
+    gated = ("model=resnet20", "++model.stages=[1,1]", "++model.gate=sparse", "schedule=constant", "++epochs=3")
+    closing = (
+        "penalty=sparse_gates",
+        "++lambda=1.0",
+        "++lr=0.1",
+        "++optimizer.momentum=0",
+        "++optimizer.nesterov=false",
+    )
+    tiny_job(*gated, *closing, "++data.val_fraction=0", "++figures=[]").execute(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    assert [row["gates"] for row in rows] == ["2.0"] * 3
+    assert [row["closed_gates"] for row in rows] == ["0.0", "0.0", "2.0"]
+    assert float(rows[0]["penalty"]) > float(rows[1]["penalty"])
+    stored = json.loads((tmp_path / "result.json").read_text())["metrics"]
+    assert (stored["gates"], stored["closed_gates"]) == (2.0, 2.0)
+    assert stored["penalty"] == pytest.approx(float(rows[2]["penalty"]))
+
+
+def test_a_run_logs_and_keeps_the_elastic_net(tiny_job, tmp_path):
+    result = tiny_job("penalty=elastic_net", "++penalty.proximal=true", "++alpha=1.0", "++lambda=1.0").execute(tmp_path)
+    (row,) = csv.DictReader((tmp_path / "history.csv").open())
+    assert result.metrics["zero_weights"] == float(row["zero_weights"]) == 1.0
+    assert result.metrics["penalty"] == float(row["penalty"]) == 0.0
 
 
 def test_sparse_gates_need_gates():

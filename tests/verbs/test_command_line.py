@@ -85,10 +85,32 @@ def test_what_is_quoted_or_no_path_is_left_alone(argument: str) -> None:
         ("-m", "-m"),
         ("--cfg=job", "--cfg=job"),
         ("data.root=a=b,c", "++data.root='a=b,c'"),
+        ("exclude={blocks:5,seed:1}", "++exclude=[{blocks:5,seed:1}]"),
+        ("exclude=[{blocks:5},{seed:1}]", "++exclude=[{blocks:5},{seed:1}]"),
     ],
 )
 def test_any_key_of_a_signature_can_be_set(typed: str, prepared: str) -> None:
     assert prepare(typed) == prepared
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("model=null", "model=null: name an option of model, or leave it out. Allowed: convnet, "),
+        ("optimizer=3", "optimizer=3: name an option of optimizer, or leave it out. Allowed: adam, "),
+        ("model=resnet,null", "model=resnet,null: name an option of model"),
+        ("penalty=null", "penalty=null: name an option of penalty, or leave it out. Did you mean penalty=none?"),
+        ("data={a: 1}", "data={a: 1}: name an option of data"),
+    ],
+)
+def test_a_group_wants_the_name_of_an_option(argument: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        prepare(argument)
+
+
+@pytest.mark.parametrize("argument", ["model='vgg19'", "model=vgg19,resnet", "augment=[]", "augment=[crop],[flip]"])
+def test_names_and_lists_of_names_choose_options(argument: str) -> None:
+    assert prepare(argument) == argument
 
 
 @pytest.mark.parametrize("argument", ["~model", "~model.kernel_size", "~augment=crop"])

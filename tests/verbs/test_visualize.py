@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -291,6 +292,19 @@ def test_a_truncated_backbone_shows_features_up_to_where_it_ends(visualize, back
     assert code == 2
     assert "blocks.2.weight is missing" in err
     assert "only filters and features can do with a part" in err
+
+
+def test_a_trained_backbone_is_shown_and_its_new_head_is_not(visualize, tmp_path):
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "back=bone.pth")
+    arguments = ["model=transfer", "model.name=test_resnet", "model.weights=back=bone.pth", "data=digits", "limit=20"]
+    code, out, _ = visualize(*arguments, "figure=filters")
+    assert code == 0
+    assert "tensors for the backbone test_resnet; not used: fc (2)" in out
+    assert "untrained" not in out
+    assert Path(out.splitlines()[-1]).name.endswith("+model.weights-back_bone.png")
+    code, _, err = visualize(*arguments, "figure=ascent", "steps=1")
+    assert code == 2
+    assert err.strip() == "model=transfer: its head starts anew; only filters and features can do without one"
 
 
 def test_weights_of_another_shape_are_named(visualize, backbone):

@@ -10,6 +10,7 @@ import torch
 from annotated_types import Ge, Le, Lt
 
 from cifarlab.data.augment import Augment
+from cifarlab.data.augment.windows import Crop
 from cifarlab.data.batches import Batches
 from cifarlab.data.images import ImageSet
 from cifarlab.data.seeds import Seeds
@@ -17,6 +18,10 @@ from cifarlab.data.sources import Source
 from cifarlab.data.splits import SplitRule
 
 Channels = tuple[float, float, float]
+
+# What torchvision's nets were trained with, and most of timm's.
+IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
+IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 
 SHARE_OF_FREE_MEMORY = 0.5  # The net, its gradients and activations want the rest.
 
@@ -46,7 +51,10 @@ class ImageData(L.LightningDataModule):
         val_fraction: part of train that is held out as val, with each class in proportion; 0 trains on everything.
         split_seed: seed of the splits and of `limit`, apart from the training seeds.
         limit: at most this many pictures of each split, with each class in proportion.
-        normalize: `dataset` with the mean and deviation of the training pictures, `half` to [-1, 1], `unit` to [0, 1].
+        normalize: `dataset` with the mean and deviation of the training pictures, `imagenet` with those that ImageNet's
+            nets were trained with, `half` to [-1, 1], `unit` to [0, 1].
+        eval_crop: pixels of padding from which val and test are cut at random too (R2.1 has 4), always at the same
+            places; that makes them noisier, so by default nothing is cut.
         drop_last: leave out a last training batch that is smaller than the others.
         fold: `k/K`: val is the k-th of K parts of train (cross-validation); overrules `val_fraction` and an own val.
         protocol: `standard`, or `test_20_80`: val is 80 % of the test split, test the other 20 %, train is whole (R2).
@@ -65,7 +73,8 @@ class ImageData(L.LightningDataModule):
         val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1,
         split_seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0,
         limit: Annotated[int, Ge(1)] | None = None,
-        normalize: Literal["dataset", "half", "unit"] = "dataset",
+        normalize: Literal["dataset", "imagenet", "half", "unit"] = "dataset",
+        eval_crop: Annotated[int, Ge(0), Le(16)] = 0,
         drop_last: bool = False,
         fold: str | None = None,
         protocol: Literal["standard", "test_20_80"] = "standard",
@@ -79,6 +88,7 @@ class ImageData(L.LightningDataModule):
         self.root = Path(root).expanduser()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
+        self.eval_augment = Augment(crop=Crop(padding=eval_crop)) if eval_crop else None
         self.drop_last = drop_last
         self.protocol = protocol
         self.rule = SplitRule(val_fraction, split_seed, limit, fold, protocol, train_on)
@@ -153,11 +163,11 @@ class ImageData(L.LightningDataModule):
         return self._batches("train", shuffle=True, augment=self.augment)
 
     def val_dataloader(self) -> Batches | list[Batches]:
-        """Plain batches in the order of the files; an empty list where there is no val split, which Lightning skips."""
+        """Batches in the order of the files; an empty list where there is no val split, which Lightning skips."""
         return self._batches("val") if self.sizes["val"] else []
 
     def test_dataloader(self) -> Batches:
-        """Plain batches in the order of the files."""
+        """Batches in the order of the files."""
         return self._batches("test")
 
     def batches(self, split: str, augment: bool = False) -> Batches:
@@ -167,16 +177,17 @@ class ImageData(L.LightningDataModule):
     def _batches(self, split: str, shuffle: bool = False, augment: Augment | None = None) -> Batches:
         images = self.split(split)
         trainer = self.trainer
+        evaluated = split != "train" and augment is None
         return Batches(
             images,
             self.batch_size if shuffle else self.eval_batch_size,
             mean=self.mean,
             std=self.std,
             device=self._device(),
-            augment=augment,
+            augment=self.eval_augment if evaluated else augment,
             shuffle=shuffle,
             seeds=self.seeds,
-            epoch=self._epoch,
+            epoch=(lambda: 0) if evaluated else self._epoch,  # evaluate.py knows no epoch and gives the same digits
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             drop_last=shuffle and self.drop_last,
@@ -194,6 +205,8 @@ def _normalization(source: Source, normalize: str) -> tuple[Channels, Channels]:
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     if normalize == "unit":
         return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if normalize == "imagenet":
+        return IMAGENET_MEAN, IMAGENET_STD
     return source.mean, source.std
 
 

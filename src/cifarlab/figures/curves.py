@@ -22,7 +22,7 @@ def curves(history: Mapping[str, Sequence[float] | np.ndarray]) -> Figure:
 
     Args:
         history: columns of `history.csv` by name, each (epochs,); NaN where an epoch was not measured. `epoch` may be
-            left out and counts from 0 then. Panels without data are left out.
+            left out and counts from 0 then. Panels without data are left out. Where `phase` changes, a line is drawn.
 
     Raises:
         ValueError: none of `train/loss val/loss train/acc val/acc lr` is there.
@@ -48,6 +48,7 @@ def curves(history: Mapping[str, Sequence[float] | np.ndarray]) -> Figure:
             )
         if name == "accuracy" and "val" in splits:
             _mark_best(panel, *_points(history, "val/acc"))
+        _mark_phases(panel, history, named=panel is axes[0, 0])
         title(panel, name)
         panel.set_xlabel("epoch")
         panel.xaxis.get_major_locator().set_params(integer=True)
@@ -149,6 +150,26 @@ def _points(history: Mapping[str, Sequence[float] | np.ndarray], column: str) ->
 
 def _marker(epochs: np.ndarray) -> str:
     return "o" if len(epochs) <= 30 else ""
+
+
+def _mark_phases(panel: Axes, history: Mapping[str, Sequence[float] | np.ndarray], *, named: bool) -> None:
+    """A line between the last epoch of a phase and the first of the next, whose number may stand at its top."""
+    if "phase" not in history:
+        return
+    epochs, phases = _points(history, "phase")
+    for after in np.flatnonzero(np.diff(phases)) + 1:
+        between = (epochs[after - 1] + epochs[after]) / 2
+        panel.axvline(between, color=FAINT, linewidth=1, linestyle="--", zorder=0)
+        if named:
+            panel.annotate(
+                f"phase {phases[after]:g}",
+                (between, 1),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                xytext=(3, -10),
+                fontsize=8,
+                color="#666666",
+            )
 
 
 def _mark_best(panel: Axes, epochs: np.ndarray, values: np.ndarray) -> None:

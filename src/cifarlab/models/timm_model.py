@@ -1,13 +1,11 @@
 """Any architecture of timm by its name."""
 
-import difflib
 from typing import Annotated, Any, Literal
 
-import timm
-import torch
 from annotated_types import Ge, Le
 from torch import nn
 
+from cifarlab.models import pretrained as trained
 from cifarlab.models.ranges import Rate
 
 # A transformer with the small stem cuts 32x32 pictures into 8x8 patches.
@@ -38,18 +36,14 @@ def timm_model(
         head_dropout: share of values dropped before the output layer.
 
     Raises:
-        ValueError: timm has no such model, or its stem has no small form.
+        ValueError: timm has no such model, its stem has no small form, or its weights cannot be fetched.
     """
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        raise ValueError(f"name={name} is no model of timm {timm.__version__}; near: {', '.join(near) or 'none'}")
+    trained.check_name(name)
     options: dict[str, Any] = {}
-    if is_made_for_one_size(name):
+    if trained.only_size(name) is not None:
         options = {"img_size": image_size} | ({"patch_size": SMALL_PATCH} if stem == "small" else {})
-    # A dry run on the meta device must not fetch weights, which it has no place for.
-    fetch = pretrained and torch.get_default_device().type != "meta"
     try:
-        net = timm.create_model(name, pretrained=fetch, num_classes=num_classes, drop_rate=head_dropout, **options)
+        net = trained.create(name, pretrained, num_classes=num_classes, drop_rate=head_dropout, **options)
     except TypeError as error:
         if "patch_size" in options:
             raise no_small_stem(name) from error
@@ -57,12 +51,6 @@ def timm_model(
     if stem == "small" and not options:
         shrink_stem(net, name, keep_filters=pretrained)
     return net
-
-
-def is_made_for_one_size(name: str) -> bool:
-    """Whether timm says that the model's pictures have one fixed size, as a plain transformer's have."""
-    config = timm.get_pretrained_cfg(name)
-    return bool(config is not None and config.fixed_input_size)
 
 
 def shrink_stem(net: nn.Module, name: str, *, keep_filters: bool) -> None:

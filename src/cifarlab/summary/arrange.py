@@ -19,7 +19,7 @@ class Surface:
     """A metric over knobs: arrays with one axis a knob.
 
     Attributes:
-        mean, sd: NaN where too few runs finished. n: finished runs. failed: the others.
+        mean, sd: NaN where too few runs finished. n: finished runs. failed: the others, pruned ones left out.
     """
 
     knobs: tuple[str, ...]
@@ -52,6 +52,7 @@ def surface(sweep: Sweep, knobs: Sequence[str], metric: str, where: Mapping[str,
         kept &= sweep.places(knob) == sweep.labels(knob).index(text)
     numbers = column(sweep, metric).to_numpy()
     done = (sweep.runs["status"] == "finished").to_numpy()
+    lost = sweep.is_lost.to_numpy()
     counted = kept & done
     statistics = describe(numbers[counted], codes[counted], size)
     return Surface(
@@ -60,7 +61,7 @@ def surface(sweep: Sweep, knobs: Sequence[str], metric: str, where: Mapping[str,
         mean=statistics["mean"].reshape(shape),
         sd=statistics["sd"].reshape(shape),
         n=statistics["n"].astype(int).reshape(shape),
-        failed=np.bincount(codes[kept & ~done], minlength=size).reshape(shape),
+        failed=np.bincount(codes[kept & lost], minlength=size).reshape(shape),
     )
 
 

@@ -107,7 +107,7 @@ def ranking(findings: Findings) -> pd.DataFrame:
     rows = findings.order
     shown = pd.DataFrame({axis: rows[axis] for axis in findings.sweep.axes}, index=rows.index)
     shown["n"] = rows["n"]
-    lost = rows[[status for status in STATUSES if status != "finished"]].sum(axis=1)
+    lost = rows[[status for status in STATUSES if status not in ("finished", "pruned")]].sum(axis=1)
     if lost.any():
         shown["not finished"] = lost
     metric = score(findings.sweep)

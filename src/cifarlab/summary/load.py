@@ -19,7 +19,7 @@ from cifarlab.summary.values import absent, label, ordered, parse
 CORE = ("name", "status", "key", "group", "seed")
 FACTS = ("epochs", "images_per_second", "parameters", "flops", "peak_memory_bytes", "device", "precision")
 TIMES = ("started", "finished")
-STATUSES = ("finished", "failed", "diverged", "interrupted", "missing")
+STATUSES = ("finished", "failed", "diverged", "interrupted", "missing", "pruned")
 
 
 _NOTHING = (
@@ -41,6 +41,8 @@ class Sweep:
         knobs: the axes, then every other knob that varies.
         runs: a row a job, as `load` returns it.
         written: the values of an axis in the order of the command.
+        objective: what a search was after; None for a grid.
+        scales: axes that a search drew from an interval -> ``log`` or ``linear``.
     """
 
     directory: Path
@@ -51,12 +53,19 @@ class Sweep:
     knobs: tuple[str, ...]
     runs: pd.DataFrame
     written: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    objective: str | None = None
+    scales: Mapping[str, str] = field(default_factory=dict)
     _codes: dict[str, tuple[list[str], np.ndarray]] = field(default_factory=dict, repr=False)
 
     @property
     def finished(self) -> pd.DataFrame:
         """The jobs that ended well: the only ones that enter a mean."""
         return self.runs[self.runs["status"] == "finished"]
+
+    @property
+    def is_lost(self) -> pd.Series:
+        """(jobs,) bool: neither finished nor, as a search does, stopped on purpose."""
+        return ~self.runs["status"].isin(["finished", "pruned"])
 
     def labels(self, knob: str) -> list[str]:
         """The values of a knob as text: numbers by size, words as they were written in the command."""
@@ -69,6 +78,10 @@ class Sweep:
     def swept(self) -> list[str]:
         """The axes with at least two values."""
         return [axis for axis in self.axes if len(self.labels(axis)) > 1]
+
+    def gridded(self) -> list[str]:
+        """The axes with at least two values and not with one for each setting, as an interval has."""
+        return [axis for axis in self.swept() if axis not in self.scales]
 
     def _coded(self, knob: str) -> tuple[list[str], np.ndarray]:
         if knob not in self._codes:
@@ -110,6 +123,7 @@ def read_sweep(sweep_dir: str | Path) -> Sweep:
         record["knobs"] = knobs_of(record, written)
     axes, varying = axes_and_others(records, [axis for axis in written if not is_seed(axis)], planned=bool(written))
     fill_groups(records, axes)
+    search = plan.get("search") or {}
     return Sweep(
         directory=directory,
         name=str(plan.get("name") or directory.resolve().name),
@@ -119,6 +133,8 @@ def read_sweep(sweep_dir: str | Path) -> Sweep:
         knobs=tuple(_knob_column(knob) for knob in [*axes, *varying]),
         runs=_table(records, [*axes, *varying]),
         written={_knob_column(axis): values for axis, values in written.items()},
+        objective=search.get("objective"),
+        scales={_knob_column(knob_name(axis, records)): scale for axis, scale in search.get("scales", {}).items()},
     )
 
 

@@ -44,7 +44,7 @@ def markdown(findings: Findings, figures: Sequence[str]) -> str:
 
 def troubles(sweep: Sweep) -> list[str]:
     """The runs that did not finish, with the last line of their error."""
-    lost = sweep.runs[sweep.runs["status"] != "finished"]
+    lost = sweep.runs[sweep.is_lost]
     if lost.empty:
         return []
     lines = ["## Not finished", ""]

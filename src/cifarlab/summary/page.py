@@ -33,6 +33,7 @@ HEADINGS = {
     "heatmap": ("Heatmap", "Choose axes and metric above the chart; a red cross marks a place where no run finished."),
     "marginals": ("One knob at a time", "Every run, and the mean with its interquartile range."),
     "grid3d": ("Three knobs at a time", "Drag to turn; a cross marks a place where no run finished."),
+    "search": ("Search", "Trials in their order, or one knob against what it gave; grey rings were pruned."),
     "curves": ("Curves", "Click a name in the legend to hide it, twice to show it alone."),
     "cost": ("Accuracy against cost", "The red line is the Pareto front: nothing cheaper is better."),
 }
@@ -50,7 +51,7 @@ def page(findings: Findings, histories: Mapping[str, History], figures: Sequence
     drawn = charts(findings.sweep, histories)
     sections = [
         result(findings),
-        *(chart(name) for name in drawn if name in ("heatmap", "marginals", "grid3d")),
+        *(chart(name) for name in drawn if name in ("search", "heatmap", "marginals", "grid3d")),
         comparison(findings),
         section("Settings", data_table(*settings_rows(findings)), "settings", SETTINGS),
         *(chart(name) for name in drawn if name in ("curves", "cost")),
@@ -105,7 +106,7 @@ def header(findings: Findings, drawn: Mapping[str, Any]) -> str:
     )
     commands = f"<pre>{escape(chr(10).join(sweep.commands))}</pre>" if sweep.commands else ""
     parts = {name: HEADINGS[name][0] for name in drawn} | {"settings": "Settings", "runs": "Runs"}
-    if (sweep.runs["status"] != "finished").any():
+    if sweep.is_lost.any():
         parts["troubles"] = "Not finished"
     links = "".join(f'<a href="#section-{name}">{escape(heading)}</a>' for name, heading in parts.items())
     many = f"{len(sweep.runs)} runs of {len(findings.cells)} settings"
@@ -221,7 +222,7 @@ def _cell(shown: str, value: object) -> str:
 def troubles(findings: Findings) -> str:
     """The runs that did not finish, each with its error."""
     runs = findings.sweep.runs
-    lost = runs[runs["status"] != "finished"]
+    lost = runs[findings.sweep.is_lost]
     if lost.empty:
         return ""
     parts = []

@@ -17,10 +17,12 @@ from cifarlab.figures.curves import RunCurve, overlay
 from cifarlab.figures.grid3d import grid3d
 from cifarlab.figures.heatmap import heatmap
 from cifarlab.figures.marginals import marginal
+from cifarlab.figures.search import search
 from cifarlab.summary.arrange import pooled_over, samples, surface
 from cifarlab.summary.history import History
 from cifarlab.summary.load import Sweep
 from cifarlab.summary.tables import column, score, settings_in_words
+from cifarlab.summary.trials import trials
 from cifarlab.summary.values import label
 
 # Beyond these a sweep's figures are drawn on request only (figures=[...]); the page has all pairs in one heatmap.
@@ -37,6 +39,7 @@ def drawable(sweep: Sweep, histories: Mapping[str, History]) -> dict[str, Draw]:
     draws: list[Draw] = [
         partial(draw_curves, sweep, histories),
         partial(draw_cost, sweep),
+        partial(draw_search, sweep),
         *(partial(draw_marginal, sweep, knob) for knob in axes),
         *(partial(draw_heatmap, sweep, x, y) for x, y in itertools.permutations(axes, 2)),
         *(partial(draw_grid3d, sweep, x, y, z) for x, y, z in itertools.permutations(axes, 3)),
@@ -49,18 +52,18 @@ def figure_names(axes: Sequence[str]) -> list[str]:
     parts = [file_part(axis) for axis in axes]
     pairs = [f"heatmap_{x}_{y}" for x, y in itertools.permutations(parts, 2)]
     triples = [f"grid3d_{x}_{y}_{z}" for x, y, z in itertools.permutations(parts, 3)]
-    return ["curves", "cost", *(f"marginal_{part}" for part in parts), *pairs, *triples]
+    return ["curves", "cost", "search", *(f"marginal_{part}" for part in parts), *pairs, *triples]
 
 
 def usual(sweep: Sweep, histories: Mapping[str, History]) -> list[str]:
     """The figures that are drawn without being asked for: those of the first axes, as far as there is data."""
-    axes = sweep.swept()
-    parts = [file_part(axis) for axis in axes]
+    parts = [file_part(axis) for axis in sweep.gridded()]
     scored = column(sweep, score(sweep))[sweep.runs["status"] == "finished"].notna().any()
     names = [f"heatmap_{x}_{y}" for x, y in itertools.combinations(parts, 2)][:MOST_HEATMAPS]
     if scored:
         names += [f"marginal_{part}" for part in parts[:MOST_MARGINALS]]
         names += [f"grid3d_{'_'.join(parts[:3])}"] if len(parts) > 2 else []
+        names += ["search"] if sweep.objective is not None else []
         names += ["cost"] if _has_cost(sweep) else []
     return names + (["curves"] if histories else [])
 
@@ -130,15 +133,29 @@ def colour_key(sweep: Sweep) -> tuple[str, pd.Series, list[str]]:
     axes = sweep.swept() or list(sweep.axes)
     if not axes:
         return "run", settings, distinct
-    knob = max(axes, key=lambda axis: _explained(sweep, axis))
-    texts = sweep.runs[knob].map(label)
-    without = [text for text in dict.fromkeys(texts) if text not in sweep.labels(knob)]
-    return knob, texts, sweep.labels(knob) + without
+    colours = {axis: _coloured_by(sweep, axis) for axis in axes}
+    knob = max(axes, key=lambda axis: _explained(sweep, colours[axis][0]))
+    return knob, *colours[knob]
 
 
-def _explained(sweep: Sweep, knob: str) -> float:
-    """Variance of the score's means between the values of a knob, each weighted by its runs."""
-    groups = [group for group in samples(sweep, knob, score(sweep)) if group.size]
+def _coloured_by(sweep: Sweep, knob: str) -> tuple[pd.Series, list[str]]:
+    """The text of a knob's value for every run, and these texts in order; an interval is cut into fifths."""
+    if knob not in sweep.scales:
+        texts = sweep.runs[knob].map(label)
+        without = [text for text in dict.fromkeys(texts) if text not in sweep.labels(knob)]
+        return texts, sweep.labels(knob) + without
+    numbers = pd.to_numeric(sweep.runs[knob], errors="coerce")
+    fifths = pd.qcut(numbers, 5, duplicates="drop")
+    lowest = numbers.min()  # pandas opens the first fifth a little below it
+    names = {fifth: f"{max(fifth.left, lowest):.3g} to {fifth.right:.3g}" for fifth in fifths.cat.categories}
+    texts = fifths.map(names).astype(object).fillna(label(None))
+    return texts, [text for text in [*names.values(), label(None)] if (texts == text).any()]
+
+
+def _explained(sweep: Sweep, texts: pd.Series) -> float:
+    """Variance of the score's means between groups of runs, each weighted by its runs."""
+    numbers = column(sweep, score(sweep))[sweep.runs["status"] == "finished"].dropna()
+    groups = [group.to_numpy() for _, group in numbers.groupby(texts[numbers.index])]
     sizes, means = np.array([group.size for group in groups]), np.array([group.mean() for group in groups])
     return float(np.average((means - np.average(means, weights=sizes)) ** 2, weights=sizes)) if groups else 0.0
 
@@ -153,6 +170,12 @@ def draw_curves(sweep: Sweep, histories: Mapping[str, History]) -> Figure:
 
 
 COSTS = {"training seconds": ("seconds_train", "seconds_total"), "parameters": ("parameters",), "FLOPs": ("flops",)}
+
+
+def draw_search(sweep: Sweep) -> Figure:
+    """Every setting in the order in which it was tried, the best so far, and each axis against the score."""
+    found = trials(sweep)
+    return search(found.scores, found.finished, found.best, found.knobs, metric=found.metric)
 
 
 def draw_cost(sweep: Sweep) -> Figure:

@@ -1,11 +1,13 @@
-"""The cells of a sweep, from what was typed: axes, their product, and names for folders."""
+"""The cells of a sweep, from what was typed: axes, which of them go together, their product, and names for folders."""
 
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,17 +15,23 @@ from hydra.core.override_parser.types import Override
 
 from cifarlab.configure import ConfigError
 from cifarlab.result import digest
+from cifarlab.sweeps.exclusions import Exclusion, find
+from cifarlab.sweeps.intervals import Interval
+from cifarlab.sweeps.names import assignment, bare, fitting, safe
 from cifarlab.training.job import NOT_IN_KEY
 
-UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-LONGEST_NAME = 200  # file systems end at 255 bytes; a key's digits and the names of temporary files want some
 # Overrides that say how a sweep is run or shown, not what is trained.
 BESIDE_THE_KEY = {
     *NOT_IN_KEY["settings"],
-    *(f"{group}.{name}" for group in ("data", "trainer") for name in NOT_IN_KEY[group]),
+    *(f"{group}.{name}" for group in ("data", "trainer", "search") for name in NOT_IN_KEY[group]),
     "logger",
     "experiment",
+    "search",
 }
+# Settings that decide on the cells and reach none of them.
+OF_THE_GRID = ("zip", "exclude")
+
+Values = Mapping[str, str]  # key -> value as typed
 
 
 @dataclass(frozen=True)
@@ -33,10 +41,21 @@ class Grid:
     Attributes:
         fixed: key -> value as written, of overrides with one value.
         axes: key -> values as written, of overrides with several.
+        intervals: key -> numbers to search among, of ``interval(...)`` and of a range of integers; the latter is an
+            axis as well.
+        own: ``zip`` and ``exclude`` as typed, if they were.
+        written: key -> values of a list, those that are given more than once too.
+        together: keys whose values go together, one by one.
+        exclusions: what is left out of the product.
     """
 
-    fixed: Mapping[str, str]
+    fixed: Values
     axes: Mapping[str, tuple[str, ...]]
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    own: Mapping[str, Any] = field(default_factory=dict)
+    written: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    together: tuple[tuple[str, ...], ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
 
     @classmethod
     def parse(cls, arguments: Sequence[str], config_loader: ConfigLoader | None = None) -> Grid:
@@ -47,32 +66,83 @@ class Grid:
             config_loader: knows the options of a group, for ``model=glob(resnet*)``.
 
         Raises:
-            ConfigError: an interval, which is a range to search and not a list of values.
+            ConfigError: ``zip`` or ``exclude`` is no list or mapping.
         """
         fixed: dict[str, str] = {}
-        axes: dict[str, tuple[str, ...]] = {}
+        written: dict[str, tuple[str, ...]] = {}
+        intervals: dict[str, Interval] = {}
+        own: dict[str, Any] = {}
         for override in OverridesParser.create(config_loader).parse_overrides(list(arguments)):
             key = override.get_key_element()
-            for earlier in [name for name in (*fixed, *axes) if bare(name) == bare(key)]:
-                fixed.pop(earlier, None)
-                axes.pop(earlier, None)
-            if not override.is_sweep_override():
+            for values in (fixed, written, intervals):
+                for earlier in [name for name in values if bare(name) == bare(key)]:
+                    del values[earlier]
+            if bare(key) in OF_THE_GRID:
+                own[bare(key)] = _structure(override)
+            elif not override.is_sweep_override():
                 fixed[key] = _as_typed(override.get_value_element_as_str())
             elif override.is_discrete_sweep():
-                axes[key] = _values(override)
-            else:
-                raise ConfigError([f"{override.input_line}: a list of values is needed, such as {key}=1,2,3"])
+                written[key] = tuple(_as_typed(value) for value in override.sweep_string_iterator())
+            interval = Interval.read(override)
+            if interval is not None:
+                intervals[key] = interval
         # One value in a list (`seed=range(1)`) is no axis.
-        fixed |= {key: values[0] for key, values in axes.items() if len(values) == 1}
-        return cls(fixed, {key: values for key, values in axes.items() if len(values) > 1})
+        distinct = {key: tuple(dict.fromkeys(values)) for key, values in written.items()}
+        fixed |= {key: values[0] for key, values in distinct.items() if len(values) == 1}
+        axes = {key: values for key, values in distinct.items() if len(values) > 1}
+        return cls(fixed, axes, intervals, own, written)
+
+    def combined(self, together: Sequence[str | Sequence[str]], exclude: Sequence[Mapping[str, Any]]) -> Grid:
+        """The grid in which axes go together and cells are left out.
+
+        Args:
+            together: keys of one group, or several groups of keys.
+            exclude: mappings of keys to a value or a list of values.
+
+        Raises:
+            ConfigError: no axis or no cell is meant, or keys of a group have not equally many values.
+        """
+        groups = self._groups(together)
+        zipped = {key: tuple(dict.fromkeys(self.written[key])) for group in groups for key in group}
+        axes = {key: zipped.get(key) or self.axes[key] for key in self.written if key in zipped or key in self.axes}
+        fixed = {key: value for key, value in self.fixed.items() if key not in zipped}
+        known = {**{key: (value,) for key, value in fixed.items()}, **axes}
+        exclusions = tuple(Exclusion.read(mapping, known) for mapping in exclude)
+        grid = replace(self, fixed=fixed, axes=axes, together=groups, exclusions=exclusions)
+        grid._check_exclusions()
+        return grid
 
     def overrides(self) -> list[tuple[str, ...]]:
         """One tuple of ``key=value`` a cell, the last axis fastest."""
         fixed = [assignment(key, value) for key, value in self.fixed.items()]
-        return [
-            (*fixed, *(assignment(key, value) for key, value in zip(self.axes, values, strict=True)))
-            for values in itertools.product(*self.axes.values())
-        ]
+        return [(*fixed, *(assignment(key, value) for key, value in cell.items())) for cell in self._cells()]
+
+    def first(self) -> tuple[str, ...]:
+        """The overrides of the first cell of the product, an interval at its lower end."""
+        first = dict(itertools.chain(*(step[0] for step in self.steps)))
+        lows = {key: self.intervals[key].text(self.intervals[key].low) for key in self.endless}
+        return tuple(assignment(key, value) for key, value in {**self.fixed, **first, **lows}.items())
+
+    @property
+    def endless(self) -> list[str]:
+        """Keys of intervals that are no lists as well."""
+        return [key for key in self.intervals if key not in self.axes]
+
+    @property
+    def left_out(self) -> int:
+        """How many cells of the product are excluded."""
+        return math.prod(map(len, self.steps)) - sum(1 for _ in self._cells())
+
+    @cached_property
+    def steps(self) -> tuple[tuple[tuple[tuple[str, str], ...], ...], ...]:
+        """The factors of the product: for each axis, or group of axes that go together, what is set at each step."""
+        group_of = {key: group for group in self.together for key in group}
+        groups = dict.fromkeys(group_of.get(key, (key,)) for key in self.axes)
+        columns = ([self.written[key] if key in group_of else self.axes[key] for key in group] for group in groups)
+        return tuple(
+            tuple(dict.fromkeys(tuple(zip(group, values, strict=True)) for values in zip(*lists, strict=True)))
+            for group, lists in zip(groups, columns, strict=True)
+        )
 
     def name(self, model: str, experiment: str | None) -> str:
         """``resnet``, ``resnet+epochs-1+limit-512``: what is not swept and decides the numbers."""
@@ -85,6 +155,48 @@ class Grid:
         name = "+".join([safe(first), *counted])
         return fitting(name, digest(name))
 
+    def _cells(self) -> Iterator[Values]:
+        for chosen in itertools.product(*self.steps):
+            cell = dict(itertools.chain(*chosen))
+            if not any(exclusion.fits({**self.fixed, **cell}) for exclusion in self.exclusions):
+                yield cell
+
+    def _groups(self, together: Sequence[str | Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+        """The groups of ``zip``; keys beside lists of keys are one more group."""
+        several = [group for group in together if not isinstance(group, str)]
+        loose = [key for key in together if isinstance(key, str)]
+        groups = tuple(keys for group in (*several, loose) if (keys := self._group(group)))
+        named = [bare(key) for group in groups for key in group]
+        repeated = sorted({key for key in named if named.count(key) > 1})
+        if repeated:
+            raise ConfigError([f"zip: {', '.join(repeated)} stands in it more than once"])
+        return groups
+
+    def _group(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The keys of a group of ``zip``; none where each has but one value."""
+        shown = f"zip=[{','.join(names)}]" + ("" if "zip" in self.own else " (zip=[] does without it)")
+        keys: dict[str, int] = {}
+        for name in names:
+            key = find(name, [*self.fixed, *self.written, *self.intervals])
+            if key is None or (key in self.intervals and key not in self.written):
+                axes = ", ".join(map(bare, self.axes)) or "none"
+                what = "is an interval, only lists can go together" if key else "is no axis"
+                raise ConfigError([f"{shown}: {name} {what}; axes: {axes}"])
+            keys[key] = len(self.written.get(key, (key,)))
+        if len(set(keys.values())) > 1:
+            counts = ", ".join(f"{bare(key)} has {count}" for key, count in keys.items())
+            raise ConfigError([f"{shown}: axes that go together need equally many values; {counts}"])
+        return tuple(keys) if keys and max(keys.values()) > 1 else ()
+
+    def _check_exclusions(self) -> None:
+        without = "" if "exclude" in self.own else " (exclude=[] does without it)"
+        cells = [{**self.fixed, **dict(itertools.chain(*chosen))} for chosen in itertools.product(*self.steps)]
+        for exclusion in self.exclusions:
+            if not any(exclusion.fits(cell) for cell in cells):
+                raise ConfigError([f"{exclusion.written}: no cell has all of these values{without}"])
+        if self.left_out == len(cells):
+            raise ConfigError([f"exclude: leaves none of {len(cells)} cells"])
+
 
 def cell_name(overrides: Sequence[str], axes: Sequence[str], fallback: str) -> str:
     """``blocks-3+kernel_size-2+seed-0``: the overrides whose key is an axis, sorted."""
@@ -93,28 +205,19 @@ def cell_name(overrides: Sequence[str], axes: Sequence[str], fallback: str) -> s
     return "+".join(named) or safe(fallback)
 
 
-def fitting(name: str, digits: str) -> str:
-    """The name, cut where a file system would refuse it, with six digits that tell it from others cut alike."""
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}.{digits[:6]}"
-
-
-def bare(key: str) -> str:
-    """A key without Hydra's ``+`` and ``~``."""
-    return key.lstrip("+~")
-
-
-def assignment(key: str, value: str) -> str:
-    """``key=value``; a deletion (``~key``) has no value."""
-    return key if key.startswith("~") and not value else f"{key}={value}"
-
-
-def safe(text: str) -> str:
-    """Letters, digits and ``. _ -`` only, so that a name passes through a shell, a URL and Hydra."""
-    return UNSAFE.sub("_", bare(text)).strip("_") or "none"
-
-
-def _values(override: Override) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_as_typed(value) for value in override.sweep_string_iterator()))
+def _structure(override: Override) -> Any:
+    """The list or mapping of an override."""
+    if override.is_sweep_override():
+        raise ConfigError([f"{bare(override.input_line or '')}: brackets are needed, such as zip=[lr,batch_size]"])
+    value = override.value()
+    if isinstance(value, str):
+        raise ConfigError(
+            [
+                f"{bare(override.get_key_element())}={value}: a list or a mapping is needed; the shell takes braces "
+                "apart that do not stand in quotation marks: 'exclude={blocks:5,kernel_size:5}'"
+            ]
+        )
+    return value
 
 
 def _as_typed(value: str) -> str:

@@ -14,10 +14,12 @@ from filelock import FileLock, Timeout
 
 from cifarlab.configure import ConfigError
 from cifarlab.result import FILE, SCHEMA, write_json
-from cifarlab.sweeps.grid import bare, fitting
+from cifarlab.sweeps.names import bare, fitting
 
 LEDGER = "sweep.json"
 LOCKS = ".locks"
+DONE = ("finished", "diverged")
+MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Ledger:
     axes: dict[str, list[str]] = field(default_factory=dict)
     cells: dict[str, Cell] = field(default_factory=dict)  # by key
     figures: list[str] = field(default_factory=list)
+    search: dict[str, Any] = field(default_factory=dict)  # `objective`, and `scales`: interval -> `log` or `linear`
 
     @classmethod
     def open(cls, directory: Path) -> Ledger:
@@ -61,16 +64,26 @@ class Ledger:
             axes={key: list(items) for key, items in values.get("axes", {}).items()},
             cells={cell.key: cell for cell in cells},
             figures=list(values.get("figures", [])),
+            search=dict(values.get("search", {})),
         )
 
-    def merge(self, command: str, axes: Mapping[str, Sequence[str]], figures: Sequence[str]) -> None:
-        """Add a command, its axes and the figures it asks for."""
+    def merge(
+        self,
+        command: str,
+        axes: Mapping[str, Sequence[str]],
+        figures: Sequence[str],
+        search: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add a command, its axes, the figures it asks for, and what it searches: objective and scales of intervals."""
         if command not in self.commands:
             self.commands.append(command)
         for key, values in axes.items():
             known = self.axes.setdefault(bare(key), [])
             known += [value for value in values if value not in known]
         self.figures = list(dict.fromkeys([*self.figures, *figures]))
+        if search:
+            scales = {**self.search.get("scales", {}), **search["scales"]}
+            self.search = {**search, "scales": scales}
 
     def enter(self, name: str, key: str, group: str, overrides: Sequence[str]) -> Cell:
         """The cell with this key: the one that is there, or a new one under a name that is free."""
@@ -100,6 +113,7 @@ class Ledger:
                 "axes": self.axes,
                 "cells": [vars(cell) | {"overrides": list(cell.overrides)} for cell in self.cells.values()],
                 "figures": self.figures,
+                "search": self.search,
             },
         )
 
@@ -113,6 +127,12 @@ def read_outcome(directory: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
+def status_of(directory: Path, key: str) -> str:
+    """How a cell's folder says it stands; one whose result is of another key does not count: `MISSING`."""
+    outcome = read_outcome(directory)
+    return str(outcome.get("status")) if outcome.get("key") == key else MISSING
+
+
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Hold a sweep's ledger: one process at a time reads, merges and writes it."""
@@ -123,11 +143,11 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def claimed(directory: Path, cell: Cell) -> Iterator[bool]:
-    """Hold a cell while it runs; False if another process holds it. The kernel frees it when a process dies."""
+def claimed(directory: Path, key: str) -> Iterator[bool]:
+    """Hold a cell, by its key, while it runs; False if another process holds it. The kernel frees it when one dies."""
     folder = directory / LOCKS
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{cell.key}.lock")
+    lock = FileLock(folder / f"{key}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:

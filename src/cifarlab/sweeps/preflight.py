@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,14 +32,17 @@ class Refused:
     faults: tuple[str, ...]
 
 
-def preflight(cells: Sequence[tuple[str, ...]], read: ReadJob) -> tuple[list[Planned], list[Refused]]:
+def preflight(
+    cells: Iterable[tuple[str, ...]], read: ReadJob, checked: Checked | None = None
+) -> tuple[list[Planned], list[Refused]]:
     """Check every cell.
 
     Args:
         cells: the overrides of each.
         read: composes and checks one.
+        checked: what was opened and built for earlier cells.
     """
-    checked = _Checked()
+    checked = checked or Checked()
     planned: list[Planned] = []
     refused: list[Refused] = []
     for overrides in cells:
@@ -71,7 +74,7 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
 
 
-class _Checked:
+class Checked:
     """Data sets opened and nets built once, however many cells share them."""
 
     def __init__(self) -> None:
@@ -81,7 +84,9 @@ class _Checked:
     def cost(self, job: Job) -> Cost:
         pictures = self._classes_and_size(job)
         groups = ("model", "penalty", "optimizer", "schedule", "trainer", "logger")
-        name = digest([*(job.parts[group].plain() for group in groups), job.settings.epochs, *pictures])
+        settings = job.parts["settings"].plain()
+        read = [settings[key] for key in ("epochs", "finetune")]
+        name = digest([*(job.parts[group].plain() for group in groups), *read, *pictures])
         if name not in self._costs:
             self._costs[name] = job.preflight(*pictures)
         return self._costs[name]

@@ -12,9 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from cifarlab.sweeps.ledger import Cell
+from cifarlab.sweeps.names import bare
+from cifarlab.sweeps.preflight import Refused
+from cifarlab.sweeps.space import Space
 from cifarlab.training.cost import Cost
+from cifarlab.training.search_settings import SearchSettings
 
-COLOURS = {"finished": "green", "failed": "red", "diverged": "red", "interrupted": "yellow"}
+COLOURS = {"finished": "green", "failed": "red", "diverged": "red", "interrupted": "yellow", "pruned": "blue"}
 
 
 class Progress:
@@ -23,9 +27,10 @@ class Progress:
     def __init__(self, total: int, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
         self.total = total
-        self.number = 0
-        self._ran = 0
-        self._started = time.perf_counter()
+        self._numbers: dict[str, int] = {}  # by key
+        self._begun: dict[str, float | None] = {}  # when, of those at work, by key; None for those in a queue
+        self._durations: list[float] = []
+        self._slots = 1
 
     def plan(self, cells: Sequence[Cell], costs: Sequence[Cost], statuses: Sequence[str]) -> None:
         """The cells with what they cost and how far they are."""
@@ -37,37 +42,62 @@ class Progress:
             table.add_row(*row)
         self.console.print(table)
 
+    def space(self, space: Space, search: SearchSettings, ended: int, costs: Sequence[Cost]) -> None:
+        """What a search may choose, what it is after, and how far it is."""
+        table = Table(box=None, show_header=False)
+        for name, dimension in space.dimensions.items():
+            table.add_row(escape(name), escape(str(dimension)))
+        seeds = [" ".join(f"{bare(key)}={value}" for key, value in pairs) for pairs in space.repetitions]
+        sizes = [f"{number:,}" for number in sorted({cost.parameters for cost in costs})]
+        table.add_row("parameters", f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else sizes[0])
+        table.add_row("each trial", ", ".join(seeds) if seeds[0] else "one run")
+        table.add_row("objective", f"{search.objective}, its mean over the runs of a trial")
+        table.add_row("search", f"{search.sampler}, pruner {search.pruner}, {ended} of {search.trials} trials done")
+        self.console.print(table)
+
+    def left_out(self, refused: Sequence[Refused]) -> None:
+        """Cells that cannot be run."""
+        for cell in refused:
+            line = f"left out: {' '.join(cell.overrides)}: {'; '.join(cell.faults)}"
+            self.console.print(escape(line), style="yellow")
+
     def skipped(self, cell: Cell, why: str) -> None:
         """A cell that is not run now."""
-        self.number += 1
-        self.console.print(f"[dim]{self._position()} {escape(cell.name)}  {escape(why)}[/]")
+        self._begun.pop(cell.key, None)
+        self.console.print(f"[dim]{self._position(cell)} {escape(cell.name)}  {escape(why)}[/]")
 
-    def started(self, cell: Cell) -> None:
-        """A cell begins."""
-        self.number += 1
-        self.console.print(f"{self._position()} {escape(cell.name)}  …")
+    def started(self, cell: Cell, slots: int = 1) -> None:
+        """A cell begins, one of so many at once."""
+        self._slots = slots
+        self._begun[cell.key] = time.perf_counter() if len(self._begun) < slots else None
+        self.console.print(f"{self._position(cell)} {escape(cell.name)}  …")
 
     def ended(self, cell: Cell, outcome: Mapping[str, Any]) -> None:
         """A cell is done, whatever the outcome."""
-        self._ran += 1
         status = str(outcome.get("status", "failed"))
         metrics = outcome.get("metrics", {})
         shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in ("val/acc", "test/acc") if metrics.get(name))
         seconds = outcome.get("seconds", {}).get("total", 0.0)
         colour = COLOURS.get(status, "red")
+        begun = self._begun.pop(cell.key)
+        self._durations.append(seconds if begun is None else time.perf_counter() - begun)
+        left = self.seconds_left()
+        eta = f"ETA {timedelta(seconds=round(left))}" if left else ""
         self.console.print(
-            f"{self._position()} {escape(cell.name)}  [{colour}]{status}[/]  {shown}  {seconds:.1f} s  {self._left()}",
+            f"{self._position(cell)} {escape(cell.name)}  [{colour}]{status}[/]  {shown}  {seconds:.1f} s  {eta}",
             soft_wrap=True,
         )
-        if status != "finished" and outcome.get("error"):
+        if status not in ("finished", "pruned") and outcome.get("error"):
             self.console.print(f"    {escape(str(outcome['error']).strip().splitlines()[-1])}", style="red")
 
-    def _position(self) -> str:
-        return f"\\[{self.number}/{self.total}]"
+    def seconds_left(self) -> float:
+        """How long the rest will take if the cells to come take as long as those so far; 0 at the end."""
+        mean = sum(self._durations) / len(self._durations)
+        waiting = self.total - len(self._numbers)
+        slots = max(1, min(self._slots, waiting + len(self._begun)))
+        at_work = min(slots, len(self._begun))  # and half done, at a guess
+        return mean * (waiting + len(self._begun) - at_work / 2) / slots
 
-    def _left(self) -> str:
-        remaining = self.total - self.number
-        if not remaining:
-            return ""
-        seconds = (time.perf_counter() - self._started) / max(1, self._ran) * remaining
-        return f"ETA {timedelta(seconds=round(seconds))}"
+    def _position(self, cell: Cell) -> str:
+        number = self._numbers.setdefault(cell.key, len(self._numbers) + 1)
+        return f"\\[{number}/{self.total}]"

@@ -2,49 +2,57 @@
 
 from __future__ import annotations
 
-import itertools
+import inspect
 import logging
 import re
 import shlex
 import sys
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from rich.markup import escape
 
-from cifarlab.configure import ConfigError, describe_call
+from cifarlab.configure import ConfigError, describe_call, unknown
 from cifarlab.figures import OF_A_RUN
-from cifarlab.result import Result
 from cifarlab.summary import summarize
 from cifarlab.summary.plots import figure_names
 from cifarlab.sweeps.compose import read_job
 from cifarlab.sweeps.explain import explain
-from cifarlab.sweeps.grid import Grid, bare, cell_name
-from cifarlab.sweeps.ledger import Cell, Ledger, claimed, locked, read_outcome, set_aside
-from cifarlab.sweeps.preflight import Planned, preflight, refusal
+from cifarlab.sweeps.grid import OF_THE_GRID, Grid, cell_name
+from cifarlab.sweeps.launching import CellLauncher
+from cifarlab.sweeps.ledger import Cell, Ledger, locked, set_aside, status_of
+from cifarlab.sweeps.names import bare
+from cifarlab.sweeps.one_by_one import OneByOne
+from cifarlab.sweeps.preflight import Checked, Planned, Refused, preflight, refusal
 from cifarlab.sweeps.progress import Progress
-from cifarlab.training.interruption import Interrupted, raising_on_signals
+from cifarlab.sweeps.running import ELSEWHERE, OnEnd, Running
+from cifarlab.sweeps.search import Search, check_search, open_study
+from cifarlab.sweeps.space import Space
 from cifarlab.training.job import Job
 from cifarlab.training.reopen import choices_of
+from cifarlab.training.search_settings import SearchSettings
 from cifarlab.training.settings import Settings
 
 MULTIRUN = Path("multirun")
 SWEEP_NAME = re.compile(r"[A-Za-z0-9._+-]*[A-Za-z0-9][A-Za-z0-9._+-]*")
-DONE = ("finished", "diverged")
-ELSEWHERE = "another process is at it"
 
-Todo = list[tuple[Cell, Planned]]
+Work = tuple[Cell, Planned]
+Todo = list[Work]
+Axes = Mapping[str, Sequence[str]]
+About = Mapping[str, Any] | None  # of a search, for the ledger
 
 
 class ResumingSweeper(Sweeper):
-    """A grid whose cells are known by what they are, not by a number.
+    """A grid, or a search, whose cells are known by what they are, not by a number.
 
     Args:
         params: axes of the config (``hydra.sweeper.params``); the command line wins.
@@ -68,26 +76,81 @@ class ResumingSweeper(Sweeper):
             SystemExit: 1 if a cell of this command failed, diverged or was interrupted.
         """
         grid = Grid.parse([*self._axes_of_the_config(), *arguments], self._context.config_loader)
-        first = self._compose(grid.overrides()[0])
-        settings, choices = self._settings(first), choices_of(first.hydra)
+        first = self._compose(grid.first())
+        settings, search, choices = self._settings(first, grid), _search_settings(first), choices_of(first.hydra)
         directory = MULTIRUN / (settings.sweep or grid.name(choices["model"], choices.get("experiment")))
-        _check_figures(settings.figures, [*Ledger.open(directory).axes, *map(bare, grid.axes)])
-        planned, refused = preflight(grid.overrides(), self._read)
-        if refused and not (settings.skip_invalid and planned):
-            raise refusal(refused, len(planned) + len(refused))
+        launcher = self._launcher(directory)
+        _check_figures(settings.figures, [*Ledger.open(directory).axes, *map(bare, (*grid.axes, *grid.intervals))])
+        task = _Task(directory, grid.combined(settings.zip, settings.exclude), settings, launcher)
+        outcomes = self._run_grid(task) if search.sampler == "none" else self._run_search(task, search)
+        if not outcomes <= {"finished", "pruned", ELSEWHERE}:
+            sys.exit(1)
+
+    def _run_grid(self, task: _Task) -> set[str]:
+        """Run the cells of a product. How they ended; nothing for a plan."""
+        grid, settings = task.grid, task.settings
+        if grid.endless:
+            raise ConfigError(
+                [
+                    f"{bare(key)}: an interval has no end of values; give a list, such as {bare(key)}=1,2,3, or search "
+                    "it: search=tpe search.trials=20"
+                    for key in grid.endless
+                ]
+            )
+        planned, refused = self._check(grid.overrides(), settings)
         if settings.fresh and not settings.plan:
-            set_aside(directory)
-        todo = self._enter(directory, grid, planned, settings)
+            set_aside(task.directory)
+        todo = self._enter(task, planned, grid.axes)
         cells = [cell for cell, _ in todo]
         progress = Progress(len(cells))
-        for cell in refused:
-            progress.console.print(f"left out: {' '.join(cell.overrides)}: {'; '.join(cell.faults)}", style="yellow")
-        progress.plan(cells, [each.cost for _, each in todo], [_status(directory, cell) for cell in cells])
-        if settings.plan:
-            return
-        outcomes = self._run_all(directory, todo, progress)
-        if not outcomes <= {"finished", ELSEWHERE}:
-            sys.exit(1)
+        progress.left_out(refused)
+        progress.plan(
+            cells, [each.cost for _, each in todo], [status_of(task.directory / cell.name, cell.key) for cell in cells]
+        )
+        if grid.left_out:
+            total = grid.left_out + len(grid.overrides())
+            progress.console.print(f"exclude: {grid.left_out} of {total} cells left out")
+        return set() if settings.plan else self._run_all(task, progress, [todo])
+
+    def _run_search(self, task: _Task, search: SearchSettings) -> set[str]:
+        """Run trials until there are as many as were asked for. How their cells ended; nothing for a plan."""
+        directory, settings, space = task.directory, task.settings, Space.of(task.grid)
+        planned, refused = self._check(list(space.probes()), settings)
+        job = planned[0].job
+        check_search(search, space, job)
+        if settings.fresh and not settings.plan:
+            set_aside(directory)
+        study = open_study(directory, space, search, job, make=not settings.plan)
+        ended = study.ended if study is not None else 0
+        progress = Progress((search.trials - ended) * len(space.repetitions))
+        progress.left_out(refused)
+        progress.space(space, search, ended, [each.cost for each in planned])
+        if study is None or settings.plan:
+            return set()
+        checked, about = Checked(), {"objective": search.objective, "scales": space.scales}
+        trials = Search(
+            directory,
+            space,
+            search,
+            study,
+            plan=lambda cells: preflight(cells, self._read, checked),
+            enter=lambda planned: self._enter(task, [planned], space.axes, about)[0][0],
+            say=lambda line: progress.console.print(escape(line), style="yellow"),
+        )
+        task.launcher.is_search = True
+        outcomes = self._run_all(task, progress, trials.rounds(), trials.ended)
+        return outcomes | ({"diverged"} if study.diverged else set())
+
+    def _check(self, cells: Sequence[tuple[str, ...]], settings: Settings) -> tuple[list[Planned], list[Refused]]:
+        """Look at every cell before the first is started.
+
+        Raises:
+            ConfigError: one of them cannot be run and is not to be left out, or none can.
+        """
+        planned, refused = preflight(cells, self._read)
+        if refused and not (settings.skip_invalid and planned):
+            raise refusal(refused, len(planned) + len(refused))
+        return planned, refused
 
     def _axes_of_the_config(self) -> list[str]:
         """``hydra.sweeper.params`` as overrides; like typed ones they may name any key of a signature."""
@@ -96,11 +159,11 @@ class ResumingSweeper(Sweeper):
         values = {key: "null" if value is None else value for key, value in self.params.items()}
         return [f"{key if is_group[key] else f'++{key}'}={value}" for key, value in values.items()]
 
-    def _settings(self, config: DictConfig) -> Settings:
+    def _settings(self, config: DictConfig, grid: Grid) -> Settings:
         """The sweep's own settings, the same for all its cells."""
-        own = {name: config[name] for name in ("sweep", "plan", "fresh", "skip_invalid") if name in config}
-        figures = OmegaConf.to_container(config.figures) if "figures" in config else []
-        settings: Settings = describe_call(Settings, own | {"figures": figures}, key="")()
+        names = ("sweep", "plan", "fresh", "skip_invalid", "figures", *OF_THE_GRID)
+        own = _plain({name: config[name] for name in names if name in config})
+        settings: Settings = describe_call(Settings, {"figures": [], **own, **grid.own}, key="")()
         if settings.sweep is not None and not SWEEP_NAME.fullmatch(settings.sweep):
             raise ConfigError([f"sweep={settings.sweep}: allowed: letters, digits and . _ - +"])
         return settings
@@ -118,22 +181,26 @@ class ResumingSweeper(Sweeper):
 
     def _read(self, overrides: Sequence[str]) -> Job:
         config = self._compose(overrides)
-        return read_job(config, config.hydra)
+        job = read_job(config, config.hydra)
+        nodes = job.parts["trainer"].arguments["num_nodes"]
+        if nodes > 1:
+            raise ConfigError([f"trainer.num_nodes={nodes}: a sweep runs each of its cells on one machine; allowed: 1"])
+        return job
 
-    def _enter(self, directory: Path, grid: Grid, planned: Sequence[Planned], settings: Settings) -> Todo:
+    def _enter(self, task: _Task, planned: Sequence[Planned], axes: Axes, search: About = None) -> Todo:
         """Give every cell its place in the ledger; a plan leaves the folder untouched."""
-        if settings.plan:
-            return self._merge(Ledger.open(directory), grid, planned, settings)
-        with locked(directory):
-            ledger = Ledger.open(directory)
-            cells = self._merge(ledger, grid, planned, settings)
+        if task.settings.plan:
+            return self._merge(Ledger.open(task.directory), task, planned, axes, search)
+        with locked(task.directory):
+            ledger = Ledger.open(task.directory)
+            cells = self._merge(ledger, task, planned, axes, search)
             ledger.write()
         return cells
 
-    def _merge(self, ledger: Ledger, grid: Grid, planned: Sequence[Planned], settings: Settings) -> Todo:
-        figures = [name for name in settings.figures if name not in OF_A_RUN]
+    def _merge(self, ledger: Ledger, task: _Task, planned: Sequence[Planned], axes: Axes, search: About) -> Todo:
+        figures = [name for name in task.settings.figures if name not in OF_A_RUN]
         command = shlex.join(["python", Path(sys.argv[0]).name, *(bare(argument) for argument in sys.argv[1:])])
-        ledger.merge(command, grid.axes, figures)
+        ledger.merge(command, axes, figures, search)
         todo: dict[str, tuple[Cell, Planned]] = {}  # by key: two ways to write one setting are one cell
         for each in planned:
             identity = each.job.identity
@@ -141,57 +208,74 @@ class ResumingSweeper(Sweeper):
             todo[identity.key] = ledger.enter(name, identity.key, identity.group, each.overrides), each
         return list(todo.values())
 
-    def _run_all(self, directory: Path, todo: Todo, progress: Progress) -> set[str]:
-        """Run what is not done; the summary is written however this ends. How the cells ended."""
-        outcomes: set[str] = set()
-        try:
-            with raising_on_signals():
-                for planned_cell in itertools.chain(todo, self._abandoned(directory, todo, progress)):
-                    outcomes.add(self._run_one(directory, *planned_cell, progress))
-                    if "interrupted" in outcomes:
-                        break
-        except Interrupted:
-            outcomes.add("interrupted")
-        finally:
-            page = summarize(directory)
-            progress.console.print(f"summary: {page}", soft_wrap=True)
-        return outcomes
+    def _launcher(self, directory: Path) -> CellLauncher:
+        """What runs the cells: a launcher of ours, or one of Hydra's with one cell at a time.
 
-    def _abandoned(self, directory: Path, todo: Todo, progress: Progress) -> Iterator[tuple[Cell, Planned]]:
-        """What is left at the end without any result: another process held it when its turn was, and may have died."""
-        for cell, planned in todo:
-            if _status(directory, cell) == "missing":
-                progress.number -= 1
-                yield cell, planned
+        Raises:
+            ConfigError: there is no such launcher, or a key of it is wrong.
+        """
+        container = OmegaConf.to_container(self._config.hydra.launcher, resolve=True)
+        assert isinstance(container, dict)
+        node = {str(key): value for key, value in container.items()}
+        target = node.pop("_target_", None)
+        kinds = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in Plugins.instance().discover(Launcher)}
+        if target not in kinds:
+            raise ConfigError([f"hydra.launcher._target_={target}: allowed: {', '.join(kinds)}"])
+        kind = kinds[target]
+        if issubclass(kind, CellLauncher):
+            launcher: CellLauncher = describe_call(kind, node, key="hydra.launcher")()
+        else:
+            known = [*inspect.signature(kind).parameters]
+            faults = [unknown(f"hydra.launcher.{key}", value, known) for key, value in node.items() if key not in known]
+            if faults:
+                raise ConfigError(faults)
+            launcher = OneByOne(directory)
+        launcher.setup(hydra_context=self._context, task_function=self._task, config=self._config)
+        return launcher
 
-    def _run_one(self, directory: Path, cell: Cell, planned: Planned, progress: Progress) -> str:
-        """Run a cell unless it is done or another process is at it. How it ended, or `ELSEWHERE`."""
-        with claimed(directory, cell) as mine:
-            status = _status(directory, cell) if mine else ELSEWHERE
-            if status in (*DONE, ELSEWHERE):
-                progress.skipped(cell, status)
-                return status
-            progress.started(cell)
+    def _run_all(
+        self,
+        task: _Task,
+        progress: Progress,
+        rounds: Iterable[Iterable[Work]],
+        on_end: OnEnd = lambda cell, status: None,
+    ) -> set[str]:
+        """Run what is not done; the summary is written however this ends. How the cells ended.
+
+        Args:
+            rounds: cells; those of a round begin when all before it have ended.
+            on_end: told how each cell stands.
+        """
+        running = Running(task.directory, self._config, task.launcher, progress, on_end)
+        with running.heeding_signals():
             try:
-                self._launch(directory, planned, cell)
-            except (Exception, SystemExit):  # outside of `run`, which lets nothing out: it could not begin
-                (directory / cell.name).mkdir(parents=True, exist_ok=True)
-                Result.begun(planned.job.identity, error=traceback.format_exc()).write(directory / cell.name)
-            progress.ended(cell, read_outcome(directory / cell.name))
-            return _status(directory, cell)
+                for cells in rounds:
+                    running.run(cells)
+                    if running.stopped:
+                        break
+            finally:
+                page = summarize(task.directory)
+                progress.console.print(f"summary: {page}", soft_wrap=True)
+        return {*running.outcomes.values(), *(["interrupted"] if running.stopped else [])}
 
-    def _launch(self, directory: Path, planned: Planned, cell: Cell) -> None:
-        """Hand a cell to Hydra's launcher. Raises what its task raised."""
-        place = f"hydra.sweep.dir='{directory.as_posix()}'"
-        config = self._config.copy()
-        with open_dict(config):
-            config.hydra.sweep.dir = directory.as_posix()  # the launcher makes this folder
-            config.hydra.overrides.hydra.append(place)  # a cell's config is composed from these
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self._context, task_function=self._task, config=config
-        )
-        (done,) = launcher.launch([[*planned.overrides, f"hydra.sweep.subdir='{cell.name}'"]], initial_job_idx=0)
-        _ = done.return_value
+
+@dataclass(frozen=True)
+class _Task:
+    """What a command comes to."""
+
+    directory: Path
+    grid: Grid
+    settings: Settings
+    launcher: CellLauncher
+
+
+def _search_settings(config: DictConfig) -> SearchSettings:
+    settings: SearchSettings = describe_call(SearchSettings, _plain(config.get("search") or {}), key="search")()
+    return settings
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(node)))
 
 
 def _check_figures(asked: Sequence[str], axes: Sequence[str]) -> None:
@@ -202,9 +286,3 @@ def _check_figures(asked: Sequence[str], axes: Sequence[str]) -> None:
     if wrong:
         shown = [*OF_A_RUN, *figure_names([*knobs])]
         raise ConfigError([f"figures={name}: allowed in this sweep: {', '.join(shown)}" for name in wrong])
-
-
-def _status(directory: Path, cell: Cell) -> str:
-    """How a cell stands; a folder whose result is of another key does not count."""
-    outcome = read_outcome(directory / cell.name)
-    return str(outcome.get("status")) if outcome.get("key") == cell.key else "missing"

@@ -14,6 +14,7 @@ from cifarlab.training.metrics import EpochMeans
 from cifarlab.training.penalties import Penalty
 from cifarlab.training.schedules import Budget
 from cifarlab.training.step import cross_entropy, metric_sums
+from cifarlab.training.tta import Views, mean_logits
 
 Batch = tuple[Tensor, Tensor]
 MakeOptimizer = Callable[[nn.Module], Optimizer]
@@ -30,6 +31,7 @@ class Classifier(LightningModule):
         penalty: a scalar of the net that is added to the loss.
         label_smoothing: in [0, 1).
         top5: report top-5 accuracy too, as is usual from 100 classes on.
+        tta: test-time augmentation, measured beside the plain test.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Classifier(LightningModule):
         penalty: Penalty,
         label_smoothing: float = 0.0,
         top5: bool = False,
+        tta: Views = "none",
     ) -> None:
         super().__init__()
         self.net = net
@@ -51,6 +54,8 @@ class Classifier(LightningModule):
         self.train_means = EpochMeans(top5=top5)
         self.val_means = EpochMeans(top5=top5)
         self.test_means = EpochMeans(top5=top5)
+        self.tta_means = EpochMeans(top5=False)
+        self.tta = tta
         self.measured: dict[str, float] = {}
         self.test_logits: list[Tensor] = []
         self.test_labels: list[Tensor] = []
@@ -85,9 +90,15 @@ class Classifier(LightningModule):
         self.test_means.update(metric_sums(logits, labels, cross_entropy(logits, labels)))
         self.test_logits.append(logits.float())
         self.test_labels.append(labels)
+        if self.tta != "none":
+            averaged = mean_logits(self.net, images, logits, self.tta)
+            self.tta_means.update(metric_sums(averaged, labels, cross_entropy(averaged, labels)))
 
     def on_test_epoch_end(self) -> None:
         self._log_means("test", self.test_means)
+        if self.tta != "none":
+            self.measured["test/acc_tta"] = self.tta_means.compute()["acc"]
+            self.tta_means.reset()
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.net)
@@ -97,9 +108,9 @@ class Classifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer, budget)}
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
-        """Lightning's step, then a proximal penalty moves the weights with the learning rate of that step."""
+        """Lightning's step, then a proximal penalty moves the weights with the learning rates of that step."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.penalty.after_step(self.net, optimizer.param_groups[0]["lr"])
+        self.penalty.after_step(self.net, optimizer)
 
     def _log_means(self, split: str, means: EpochMeans) -> None:
         """One copy to the host an epoch; `measured` keeps the full digits that Lightning's float32 would lose."""

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cifarlab.models.weights import without_weights
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -22,12 +24,12 @@ class Cost:
 
 
 def cost(make_net: Callable[[int], nn.Module], num_classes: int, image_size: tuple[int, int]) -> Cost:
-    """Build the net on the meta device (no memory, no arithmetic) and count.
+    """Build the net on the meta device (no memory, no arithmetic, no weights from elsewhere) and count.
 
     Raises:
         ValueError: the net cannot be built so, or not for pictures of that size.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), without_weights():
         net = make_net(num_classes).eval()
         image = torch.empty(1, 3, *image_size)
     counter = FlopCounterMode(display=False)

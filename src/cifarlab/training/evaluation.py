@@ -19,8 +19,8 @@ class Evaluation:
     """What a net does with a test split.
 
     Attributes:
-        metrics: ``test/loss test/acc test/precision_macro test/recall_macro test/f1_macro`` and, from 100 classes on,
-            ``test/acc_top5``.
+        metrics: ``test/loss test/acc test/precision_macro test/recall_macro test/f1_macro``, from 100 classes on
+            ``test/acc_top5``, and ``test/acc_tta`` where test-time augmentation is on.
         labels: int64 ``(N,)``.
         logits: float32 ``(N, C)``, in the order of the split.
         classes: names in the order of the labels.

@@ -5,6 +5,7 @@ A `Job` knows neither Hydra nor sweeps: it reads a composed config, from the com
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,18 +17,30 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cifarlab.configure import ConfigError, Description, config_parameters, describe, describe_call, unknown
+from cifarlab.configure import (
+    TARGET,
+    ConfigError,
+    Description,
+    config_key,
+    config_parameters,
+    describe,
+    describe_call,
+    unknown,
+)
 from cifarlab.data.augment import Augment
 from cifarlab.data.module import ImageData
 from cifarlab.data.seeds import Seeds
 from cifarlab.figures import OF_A_RUN
 from cifarlab.result import Identity, Result, Scalar, digest
 from cifarlab.training.cost import Cost, cost
+from cifarlab.training.finetune import check
 from cifarlab.training.loggers import Loggers
 from cifarlab.training.run import run
 from cifarlab.training.schedules import Budget
+from cifarlab.training.search_settings import SearchSettings
 from cifarlab.training.settings import Settings
 from cifarlab.training.trainer import TrainerSettings
+from cifarlab.training.watching import Watch
 
 # Group -> where its classes live. Their order is the order in which they may claim a short name as a knob.
 ROOMS = {
@@ -37,13 +50,16 @@ ROOMS = {
     "schedule": "cifarlab.training.schedules",
     "data": "cifarlab.data",
 }
-CALLS = {"augment": Augment, "trainer": TrainerSettings, "logger": Loggers}
+# A recipe or the command line may choose another option of these than the experiment that stands beside it.
+REPLACEABLE = ("optimizer", "schedule", "penalty")
+CALLS = {"augment": Augment, "trainer": TrainerSettings, "logger": Loggers, "search": SearchSettings}
 SEEDS = ("seed", "seed_init", "seed_order", "seed_augment")
 # What cannot change the meaning of a run's numbers, and so is no part of its key.
 NOT_IN_KEY = {
-    "settings": ("checkpoints", "figures", "sweep", "plan", "fresh", "skip_invalid", "allow"),
+    "settings": ("checkpoints", "figures", "sweep", "plan", "fresh", "skip_invalid", "zip", "exclude", "allow"),
     "data": ("root",),
     "trainer": ("accelerator", "devices", "strategy", "num_nodes", "compile", "channels_last", "progress_bar"),
+    "search": tuple(config_parameters(SearchSettings)),
 }
 SETTINGS = tuple(config_parameters(Settings))
 INTERPOLATION = re.compile(r"\$\{(\w+)\}")
@@ -85,6 +101,8 @@ class Job:
         """
         choices = choices or {}
         nodes, faults = _resolve(config)
+        for group in _replaced(choices, overrides):
+            nodes[group] = _without_foreign(group, nodes.get(group), overrides)
         parts: dict[str, Description] = {}
         for group in (*ROOMS, *CALLS):
             try:
@@ -161,12 +179,18 @@ class Job:
             net = self.parts["model"](num_classes)
             self.parts["penalty"]()(net)
             optimizer = self.parts["optimizer"](net)
+        settings = self.settings
+        if settings.finetune is not None:
+            devices = self.parts["trainer"].arguments["devices"] * self.parts["trainer"].arguments["num_nodes"]
+            makers = (self.parts["optimizer"], self.parts["schedule"])
+            check(settings.finetune, net, *makers, epochs=settings.epochs, devices=devices)
+            return counted
         # Schedules compare their parts with the epochs; how many steps an epoch has refuses none.
-        self.parts["schedule"](optimizer, Budget(self.settings.epochs, steps_per_epoch=1000))
+        self.parts["schedule"](optimizer, Budget(settings.epochs, steps_per_epoch=1000))
         return counted
 
-    def execute(self, directory: Path, *, one_of_many: bool = False) -> Result:
-        """Build the objects and run; a run that is one of many keeps less and shows less."""
+    def execute(self, directory: Path, *, one_of_many: bool = False, watch: Watch | None = None) -> Result:
+        """Build the objects and run; a run that is one of many keeps less and shows less, a watch may stop it."""
         settings = self.settings
         keep = {"auto": "best" if one_of_many else "all"}.get(settings.checkpoints, settings.checkpoints)
         return run(
@@ -184,16 +208,19 @@ class Job:
             label_smoothing=settings.label_smoothing,
             ema=settings.ema,
             early_stopping=settings.early_stopping,
+            finetune=settings.finetune,
+            tta=settings.tta,
             checkpoints=keep,  # type: ignore[arg-type]
             figures=[name for name in settings.figures if name in OF_A_RUN],
             one_of_many=one_of_many,
+            watch=watch,
         )
 
     def _plain(self) -> dict[str, Any]:
         """What decides the numbers, without the seeds."""
-        plain = {group: part.plain() for group, part in self.parts.items() if group != "logger"}
-        for group, names in (*NOT_IN_KEY.items(), ("settings", SEEDS)):
-            for name in names:
+        plain = {group: part.plain() for group, part in self.parts.items() if group not in ("logger", "search")}
+        for group in plain:
+            for name in (*NOT_IN_KEY.get(group, ()), *(SEEDS if group == "settings" else ())):
                 plain[group].pop(name, None)
         return plain
 
@@ -211,7 +238,36 @@ def _resolve(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
     return nodes, faults
 
 
+def _replaced(choices: Mapping[str, str], overrides: Sequence[str]) -> list[str]:
+    """Groups in which an experiment's option gave way to another one, of the command line or of a recipe."""
+    if "experiment" not in choices:
+        return []
+    typed = {override.partition("=")[0] for override in overrides}
+    return [group for group in REPLACEABLE if group in typed or choices.get("recipe", "report") != "report"]
+
+
+def _without_foreign(group: str, node: Any, overrides: Sequence[str]) -> Any:
+    """A node without what an experiment said to the option that was replaced: keys that a neighbour of it takes.
+
+    A key that no option of the group knows, or that was typed, stays, and is refused later.
+    """
+    module = importlib.import_module(ROOMS[group])
+    if not isinstance(node, Mapping) or not hasattr(module, str(node.get(TARGET)).rpartition(".")[2]):
+        return node
+    keys = {
+        name: {config_key(parameter) for parameter in config_parameters(option)}
+        for name, option in vars(module).items()
+        if getattr(option, "__module__", None) == module.__name__ and callable(option)
+    }
+    own = keys[str(node[TARGET]).rpartition(".")[2]]
+    typed = {override.partition("=")[0] for override in overrides}
+    foreign = set().union(*keys.values()) - own - {key.removeprefix(f"{group}.") for key in typed}
+    return {name: value for name, value in node.items() if name not in foreign}
+
+
 def _describe_group(group: str, nodes: Mapping[str, Any], allow: Sequence[str]) -> Description:
+    if group == "search" and group not in nodes:  # in a figure's config, or one of before there were searches
+        return describe_call(CALLS[group], {}, key=group)
     if group not in nodes:
         raise ConfigError([f"{group}: cannot be taken away; choose one with {group}=NAME"])
     if group in ROOMS:

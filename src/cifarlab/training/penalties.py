@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Ge, Le, MinLen
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from cifarlab.models.gates import gates, gates_l1
 
@@ -22,8 +23,8 @@ class Penalty(ABC):
     def report(self, net: nn.Module) -> dict[str, float]:
         """Numbers to log at the end of an epoch; they leave the device here."""
 
-    def after_step(self, net: nn.Module, lr: float) -> None:  # noqa: B027 (most penalties act through the loss only)
-        """Called after each optimizer step, with the lr that step used. Changes the weights in place."""
+    def after_step(self, net: nn.Module, optimizer: Optimizer) -> None:  # noqa: B027 (most act through the loss only)
+        """Called after each optimizer step, before the schedule's. Changes the weights in place."""
 
 
 class NoPenalty(Penalty):
@@ -43,9 +44,9 @@ class ElasticNet(Penalty):
     same two sums (their alpha is the share of L2); scikit-learn and glmnet halve L2. Biases and norms are left alone.
 
     With `proximal` only the L2 part is in the loss. The L1 part is its proximal step after each optimizer step, the
-    soft threshold w -> sign(w) * max(|w| - lr * lambda * alpha, 0), which makes zeros exact (Parikh & Boyd, "Proximal
-    Algorithms", 2014, section 6.5). With plain SGD that is proximal gradient descent; with momentum or Adam's scaling
-    it only resembles it.
+    soft threshold w -> sign(w) * max(|w| - lr * lambda * alpha, 0) with the lr of the weight's own parameter group,
+    which makes zeros exact (Parikh & Boyd, "Proximal Algorithms", 2014, section 6.5). With plain SGD that is proximal
+    gradient descent; with momentum or Adam's scaling it only resembles it.
 
     Args:
         alpha: Share of L1; 0 is L2 only, 1 is L1 only.
@@ -80,13 +81,14 @@ class ElasticNet(Penalty):
         return {"penalty": penalty, "zero_weights": zeros / sum(weight.numel() for weight in weights)}
 
     @torch.no_grad()
-    def after_step(self, net: nn.Module, lr: float) -> None:
-        threshold = lr * self.lambda_ * self.alpha
-        if not self.proximal or threshold == 0:
+    def after_step(self, net: nn.Module, optimizer: Optimizer) -> None:
+        if not self.proximal or self.lambda_ * self.alpha == 0:
             return
+        # A weight that no group holds was not stepped either: it is frozen.
+        rates = {id(each): float(group["lr"]) for group in optimizer.param_groups for each in group["params"]}
         for weight in self.weights(net):
-            if weight.requires_grad:
-                weight.copy_(nn.functional.softshrink(weight, threshold))
+            if id(weight) in rates:
+                weight.copy_(nn.functional.softshrink(weight, rates[id(weight)] * self.lambda_ * self.alpha))
 
     def weights(self, net: nn.Module) -> list[Tensor]:
         """The penalised weights, each of at least two dimensions.

@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from cifarlab.result import write_text
 from cifarlab.training.classifier import classifier_of
+from cifarlab.training.finetune import TwoPhases
 
 # Steps between two looks at the loss: a look waits for the device.
 CHECK_EVERY = 50
@@ -113,16 +114,25 @@ class Clock(Callback):
 
 
 class History(Checkpoint):
-    """``history.csv``: a row an epoch, rewritten atomically as the run goes on."""
+    """``history.csv``: a row an epoch, rewritten atomically as the run goes on.
 
-    def __init__(self, directory: Path, clock: Clock) -> None:
+    Args:
+        directory: the run directory.
+        clock: of the run.
+        phases: of a run that has two; each row then says in which it was.
+    """
+
+    def __init__(self, directory: Path, clock: Clock, phases: TwoPhases | None = None) -> None:
         self.path = directory / "history.csv"
         self.clock = clock
+        self.phases = phases
         self.rows: list[dict[str, float | int | None]] = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         row: dict[str, float | int | None] = {"epoch": trainer.current_epoch, **classifier_of(pl_module).measured}
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        if self.phases is not None:
+            row["phase"] = self.phases.phase
         row["seconds"] = round(self.clock.seconds["train"] + self.clock.seconds["compile"], 3)
         self.rows.append(row)
         if trainer.is_global_zero:
@@ -151,8 +161,8 @@ def to_csv(rows: list[dict[str, Any]]) -> str:
 
 
 def read_metrics(row: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of a history row: everything but its epoch, learning rate and time."""
-    return {name: value for name, value in row.items() if name not in ("epoch", "lr", "seconds")}
+    """The metrics of a history row: everything but its epoch, learning rate, phase and time."""
+    return {name: value for name, value in row.items() if name not in ("epoch", "lr", "phase", "seconds")}
 
 
 def _number(value: float | int | None) -> float:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from cifarlab.configure import ConfigError
+from cifarlab.models.weights import without_weights
 from cifarlab.result import FILE, Result
 from cifarlab.training.checkpoints import FOLDER, load_weights
 from cifarlab.training.classifier import Classifier
@@ -62,7 +63,8 @@ def trained_net(job: Job, directory: Path, num_classes: int) -> nn.Module:
     path = directory / FOLDER / "best.ckpt"
     if not path.is_file():
         raise ConfigError([f"{path} is missing: the run has no weights yet, or was told checkpoints=none"])
-    net: nn.Module = job.parts["model"](num_classes)
+    with without_weights():
+        net: nn.Module = job.parts["model"](num_classes)
     load_weights(path, net)
     return net
 
@@ -98,6 +100,7 @@ def evaluate_again(directory: Path, *, allow: Sequence[str] = (), root: str | No
         schedule=parts["schedule"],
         penalty=parts["penalty"](),
         top5=data.num_classes >= 100,
+        tta=job.settings.tta,
     )
     return evaluate(classifier, data, trainer)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from cifarlab.data.module import ImageData
 from cifarlab.data.seeds import Seeds
 from cifarlab.figures.confusion import confusion
 from cifarlab.figures.curves import curves
+from cifarlab.models.weights import without_weights
 from cifarlab.result import Identity, Result, Status, write_text
 from cifarlab.training.checkpoints import BestWeights, LastState, discard, load_weights
 from cifarlab.training.classifier import Classifier, MakeOptimizer, MakeSchedule
@@ -28,12 +30,15 @@ from cifarlab.training.cost import cost
 from cifarlab.training.ema import WeightEMA
 from cifarlab.training.environment import write_environment
 from cifarlab.training.evaluation import Evaluation, evaluate
+from cifarlab.training.finetune import Finetune, StopInTheSecondPhase, TwoPhases
 from cifarlab.training.hardware import device_name, peak_memory_bytes, quiet_allocator, reset_peak_memory
 from cifarlab.training.interruption import Interrupted, raising_on_signals
 from cifarlab.training.loggers import Loggers, log_hyperparameters
 from cifarlab.training.penalties import NoPenalty, Penalty
 from cifarlab.training.records import Clock, Diverged, History, StopWhenDiverged, read_metrics
 from cifarlab.training.trainer import TrainerSettings
+from cifarlab.training.tta import Views
+from cifarlab.training.watching import Pruned, Watch, Watching
 
 MakeNet = Callable[[int], nn.Module]
 Keep = Literal["all", "best", "none"]
@@ -55,9 +60,12 @@ def run(
     label_smoothing: float = 0.0,
     ema: float | None = None,
     early_stopping: int | None = None,
+    finetune: Finetune | None = None,
+    tta: Views = "none",
     checkpoints: Keep = "all",
     figures: Sequence[str] = ("curves", "confusion"),
     one_of_many: bool = False,
+    watch: Watch | None = None,
 ) -> Result:
     """Train, choose the weights on validation, test once, and write the run directory.
 
@@ -79,20 +87,23 @@ def run(
         label_smoothing: in [0, 1).
         ema: decay of the moving average of the weights that is validated, kept and tested.
         early_stopping: epochs without a better validation loss after which training ends.
+        finetune: train the head of a trained net alone, then all of it.
+        tta: test-time augmentation, measured beside the plain test.
         checkpoints: what a finished run keeps.
         figures: of ``curves`` and ``confusion``.
         one_of_many: the run's progress bar vanishes with it.
+        watch: told of every epoch and its metrics; the run ends as ``pruned``, untested, where it says so.
     """
     quiet_allocator()
     settings = trainer or TrainerSettings()
     directory.mkdir(parents=True, exist_ok=True)
     made_loggers = (loggers or Loggers()).make(directory)
-    sitting = _Sitting(directory, settings, made_loggers, epochs, ema, early_stopping, keep_bar=not one_of_many)
+    sitting = _Sitting(directory, settings, made_loggers, epochs, ema, early_stopping, finetune, watch, not one_of_many)
     record = sitting.blank(identity)
     status: Status = "failed"
     with raising_on_signals() as ignore_signals:
         try:
-            classifier = _prepare(sitting, seeds, net, data, optimizer, schedule, penalty, label_smoothing, record)
+            classifier = _prepare(sitting, seeds, net, data, optimizer, schedule, penalty, label_smoothing, tta, record)
             _fit(sitting, classifier, data)
             evaluation = _evaluate(sitting, classifier, data)
             record.metrics = _selected_metrics(sitting.history, sitting.best) | evaluation.metrics
@@ -105,6 +116,8 @@ def run(
             status, record.error = "interrupted", f"stopped by {reason}"
         except Diverged as error:
             status, record.error = "diverged", str(error)
+        except Pruned as reason:
+            status, record.error = "pruned", str(reason)
         except BaseException:  # SystemExit too: a job of a sweep must not take the others with it
             record.error = traceback.format_exc()
         ignore_signals()
@@ -121,21 +134,28 @@ class _Sitting:
     epochs: int
     ema: float | None
     early_stopping: int | None
+    finetune: Finetune | None
+    watch: Watch | None
     keep_bar: bool
     seconds_data: float = 0.0
 
     def __post_init__(self) -> None:
         self.clock = Clock()
-        self.history = History(self.directory, self.clock)
+        self.phases = TwoPhases(self.finetune, self.epochs) if self.finetune is not None else None
+        self.history = History(self.directory, self.clock, self.phases)
         average = WeightEMA(decay=self.ema) if self.ema is not None else None
         self.best = BestWeights(self.directory, average)
         self.last = LastState(self.directory)
+        first: list[Callback] = [self.phases] if self.phases is not None else []
         stop: list[Callback] = []
-        if self.early_stopping is not None:
+        if self.early_stopping is not None and self.phases is not None:
+            stop = [StopInTheSecondPhase(self.early_stopping, self.phases.lengths[0])]
+        elif self.early_stopping is not None:
             stop = [EarlyStopping("val/loss", patience=self.early_stopping)]
-        # LastState comes last: it saves what the callbacks before it have just learnt.
-        before = [StopWhenDiverged(), self.clock, *([average] if average else []), *stop]
-        callbacks = [*before, self.history, self.best, self.last]
+        # LastState saves what the callbacks before it have just learnt; a run that is stopped has then been saved.
+        before = [*first, StopWhenDiverged(), self.clock, *([average] if average else []), *stop]
+        watching = [Watching(self.watch)] if self.watch is not None else []
+        callbacks = [*before, self.history, self.best, self.last, *watching]
         self.trainer: Trainer = self.settings.make(
             self.epochs, self.directory, callbacks, self.loggers, keep_bar=self.keep_bar
         )
@@ -162,6 +182,7 @@ def _prepare(
     schedule: MakeSchedule,
     penalty: Penalty | None,
     label_smoothing: float,
+    tta: Views,
     record: Result,
 ) -> Classifier:
     """Seed, load the data, build the net."""
@@ -178,21 +199,25 @@ def _prepare(
     counted = cost(make_net, data.num_classes, data.image_size)
     record.parameters, record.flops = counted.parameters, counted.flops
     lightning.seed_everything(seeds.init % 2**32, verbose=False)
-    net = make_net(data.num_classes)
+    is_resumed = sitting.last.path.exists()
+    with without_weights() if is_resumed else nullcontext():
+        net = make_net(data.num_classes)
     if sitting.settings.channels_last:
         net = net.to(memory_format=torch.channels_last)
     if sitting.settings.compile:
         net.compile()
     fit_to_images = getattr(net, "fit_to_images", None)
-    if fit_to_images is not None and not sitting.last.path.exists():
+    if fit_to_images is not None and not is_resumed:
         fit_to_images(first_pictures(data))
+    phases = sitting.phases
     return Classifier(
         net,
-        optimizer=optimizer,
-        schedule=schedule,
+        optimizer=phases.optimizer(optimizer) if phases else optimizer,
+        schedule=phases.schedule(schedule) if phases else schedule,
         penalty=penalty or NoPenalty(),
         label_smoothing=label_smoothing,
         top5=data.num_classes >= 100,
+        tta=tta,
     )
 
 
@@ -250,7 +275,7 @@ def _close(sitting: _Sitting, record: Result, status: Status, keep: Keep) -> Res
     if sitting.trainer.is_global_zero:
         log_hyperparameters(sitting.loggers, record.knobs, record.metrics)
         for logger in sitting.loggers:
-            logger.finalize("success" if status == "finished" else "failed")
+            logger.finalize("success" if status in ("finished", "pruned") else "failed")
         if status == "finished":
             discard(sitting.directory, keep)
         record.write(sitting.directory)

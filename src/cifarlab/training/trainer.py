@@ -131,6 +131,7 @@ def _silence_lightning() -> None:
         r".*does not have many workers.*",
         r".*number of training batches.*smaller than the logging interval.*",
         r".*Checkpoint directory .* exists and is not empty.*",
+        r".*Total length of `list` across ranks is zero.*",  # no validation split
         r".*litlogger.*",
         r".*litmodels.*",
         r".*sync_dist=True.*",  # the means are summed over devices before they are logged

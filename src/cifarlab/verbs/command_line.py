@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -18,7 +20,7 @@ from cifarlab.sweeps.explain import explain
 
 CONF = Path(sys.argv[0]).resolve().parent / "conf"
 # Keys whose value is a path: it may hold what Hydra's grammar would take for a list, a sweep or an assignment.
-PATH_KEYS = ("run", "resume", "root", "data.root", "weights", "hydra.run.dir")
+PATH_KEYS = ("run", "resume", "root", "data.root", "weights", "model.weights", "hydra.run.dir")
 OUTPUTS = "outputs"
 PATH_OVERRIDE = re.compile(rf"^(\+{{0,2}}(?:{'|'.join(re.escape(key) for key in PATH_KEYS)}))=(.*)$", re.DOTALL)
 
@@ -50,20 +52,43 @@ def leave(error: BaseException) -> NoReturn:
 def prepare(argument: str) -> str:
     """An argument as Hydra is to read it.
 
-    Paths are quoted. ``key=value`` becomes ``++key=value``: the signatures know all keys, the YAML files only those
-    that differ from a default, and whether a key exists is checked against the signatures later.
+    Paths are quoted; one mapping to ``exclude`` becomes a list of one. ``key=value`` becomes ``++key=value``: the
+    signatures know all keys, the YAML files only those that differ from a default, and whether a key exists is checked
+    against the signatures later.
 
     Raises:
-        ConfigError: ``~key``.
+        ConfigError: ``~key``, or a group with a value that is no name.
     """
     if argument.startswith("~"):
         raise ConfigError([f"{argument}: nothing can be taken away; choose another option, or set the key to null"])
     argument = quote_path(argument)
-    key, equals, _ = argument.partition("=")
+    key, equals, value = argument.partition("=")
+    if key == "exclude" and value.startswith("{"):  # a list takes the place of an experiment's, a mapping joins it
+        argument = f"exclude=[{value}]"
     is_group = "/" in key or "@" in key or (CONF / key).is_dir()
-    if not equals or key.startswith(("+", "-")) or key.startswith("hydra.") or is_group:
+    of_hydra = key.startswith("hydra.") and not key.startswith("hydra.launcher.")  # its keys are a signature's too
+    if equals and is_group:
+        refuse_what_names_no_option(key, argument)
+    if not equals or key.startswith(("+", "-")) or of_hydra or is_group:
         return argument
     return f"++{argument}"
+
+
+def refuse_what_names_no_option(group: str, argument: str) -> None:
+    """Refuse ``model=null`` and the like, about which Hydra would complain without naming the key.
+
+    Raises:
+        ConfigError: a value is neither a name nor a list.
+    """
+    override = OverridesParser.create().parse_override(argument)
+    if isinstance(override.value(), Glob):
+        return
+    values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
+    if all(isinstance(value, (str, list, QuotedString)) for value in values):
+        return
+    options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    hint = f" Did you mean {group}=none?" if "none" in options else ""
+    raise ConfigError([f"{argument}: name an option of {group}, or leave it out.{hint} Allowed: {', '.join(options)}"])
 
 
 def quote_path(argument: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pickle
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -16,13 +14,14 @@ from torch import Tensor, nn
 
 from cifarlab.configure import ConfigError
 from cifarlab.data.module import Channels, ImageData
+from cifarlab.models.transfer import Transfer
+from cifarlab.models.weights import Fit, by_part, put_in, read_weights
 from cifarlab.probes.filters import first_convolution
 from cifarlab.probes.predictions import Predictions, predict
 from cifarlab.training.checkpoints import FOLDER
 from cifarlab.training.job import Job
 from cifarlab.training.reopen import trained_net
 from cifarlab.training.trainer import TrainerSettings
-from cifarlab.training.weights import Fit, put_in, read_weights
 
 # What a figure needs of a net's weights: all, those up to a point, or the first convolution's.
 Needs = Literal["all", "beginning", "first"]
@@ -145,7 +144,8 @@ class Chosen(Subject):
         super().__init__(job, Path())
         self.weights = weights
         self.classes = classes
-        self.pretrained = job.parts["model"].arguments.get("pretrained") is True
+        model = job.parts["model"].arguments
+        self.pretrained = model.get("pretrained") is True or model.get("weights") is not None
 
     def net(self, needs: Needs = "all", *, labelled: bool = False) -> nn.Module:
         from_elsewhere = self.pretrained or self.weights is not None
@@ -202,9 +202,9 @@ class Chosen(Subject):
             rest = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
             raise ConfigError(faults[:MOST_FAULTS] + rest + [_advice(fit)])
         if fit.untouched:
-            print(f"missing in {self.weights}, and not shown: {_by_part(fit.untouched)}")
+            print(f"missing in {self.weights}, and not shown: {by_part(fit.untouched)}")
         if fit.unused:
-            print(f"in {self.weights}, and not in the net: {_by_part(fit.unused)}")
+            print(f"in {self.weights}, and not in the net: {by_part(fit.unused)}")
 
 
 def _advice(fit: Fit) -> str:
@@ -219,15 +219,11 @@ def _check_head(net: nn.Module, outputs: int) -> None:
     Raises:
         ConfigError: naming the number of classes of the pretrained head.
     """
+    if isinstance(net, Transfer):
+        raise ConfigError(["model=transfer: its head starts anew; only filters and features can do without one"])
     known = (getattr(net, "default_cfg", None) or {}).get("num_classes")
     if known not in (None, outputs):
         raise ConfigError([f"classes={outputs}: the pretrained head has {known} outputs; give classes={known}"])
-
-
-def _by_part(names: Iterable[str]) -> str:
-    """``bn1 (4), layer1.0 (20), fc (2)``: how many tensors of each part of a net."""
-    parts = (name.split(".")[:-1][:2] or [name] for name in names)
-    return ", ".join(f"{part} ({count})" for part, count in Counter(".".join(part) for part in parts).items())
 
 
 def _shape(sizes: tuple[int, ...]) -> str:

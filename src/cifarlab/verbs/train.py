@@ -15,7 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from cifarlab.configure import ConfigError
 from cifarlab.result import Result, write_text
 from cifarlab.sweeps.compose import read_job
+from cifarlab.sweeps.ledger import LEDGER
 from cifarlab.sweeps.preflight import preflight
+from cifarlab.sweeps.search import watch_of
 from cifarlab.training.job import Job
 from cifarlab.training.reopen import is_run_directory, reopen, stored_result
 from cifarlab.verbs.command_line import OUTPUTS, leave
@@ -28,6 +30,8 @@ def train(config: DictConfig) -> Result | None:
     in_a_sweep = hydra_config.mode == RunMode.MULTIRUN
     try:
         job = read_job(config, hydra_config)
+        if not in_a_sweep and not (directory.parent / LEDGER).is_file():  # a cell may have a process of its own
+            refuse_what_a_sweep_does(job)
         done = finished_before(job, directory)
         if done is None and not in_a_sweep:  # which has looked at all its cells before the first
             check(job)
@@ -38,8 +42,20 @@ def train(config: DictConfig) -> Result | None:
         leave(error)
     if done is None:
         _write_config(directory, config, hydra_config)
-        done = job.execute(directory, one_of_many=in_a_sweep)
+        done = job.execute(directory, one_of_many=in_a_sweep, watch=watch_of(job, directory))
     return done if in_a_sweep else finish(done)
+
+
+def refuse_what_a_sweep_does(job: Job) -> None:
+    """A single run would pass over what was asked for.
+
+    Raises:
+        ConfigError: there is ``zip``, ``exclude`` or a search.
+    """
+    asked = [key for key, value in (("zip", job.settings.zip), ("exclude", job.settings.exclude)) if value]
+    asked += ["search"] if job.parts["search"].arguments["sampler"] != "none" else []
+    if asked:
+        raise ConfigError([f"{key}: this is a single run; add -m for a sweep" for key in asked])
 
 
 def check(job: Job) -> None:
@@ -92,12 +108,13 @@ def resume() -> None:
 
 
 def finish(result: Result) -> Result:
-    """Say how a single run ended; anything but ``finished`` is exit code 1."""
+    """Say how a single run ended; anything but ``finished`` or, at a search's wish, ``pruned`` is exit code 1."""
+    failed = result.status not in ("finished", "pruned")
     if os.environ.get("LOCAL_RANK", "0") != "0":
-        sys.exit(result.status != "finished")  # the first process speaks for all devices
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in sorted(result.metrics.items()) if name.endswith("acc"))
+        sys.exit(failed)  # the first process speaks for all devices
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in sorted(result.metrics.items()) if "/acc" in name)
     print(f"{result.status}  {shown}  {result.seconds.get('total', 0.0):.1f} s")
-    if result.status != "finished":
+    if failed:
         print(result.error or "", file=sys.stderr)
         sys.exit(1)
     return result

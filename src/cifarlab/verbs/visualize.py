@@ -113,8 +113,8 @@ def file_name(figure: str, typed: Mapping[str, str]) -> str:
         return figure
     from cifarlab.sweeps.grid import safe
 
-    if "weights" in named:
-        named["weights"] = Path(named["weights"].strip("'\"")).stem
+    for key in {"weights", "model.weights"} & set(named):
+        named[key] = Path(named[key].strip("'\"")).stem
     name = "+".join([figure, *(f"{safe(key)}-{safe(text)}" for key, text in sorted(named.items()))])
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}.{digest(named)}"
 

@@ -12,6 +12,7 @@ from cifarlab.summary.charts.grid3d import grid3d
 from cifarlab.summary.charts.heatmap import heatmap
 from cifarlab.summary.charts.look import Chart
 from cifarlab.summary.charts.marginals import marginals
+from cifarlab.summary.charts.search import search
 from cifarlab.summary.history import History
 from cifarlab.summary.load import Sweep
 from cifarlab.summary.plots import cost_of_settings
@@ -24,7 +25,9 @@ def charts(sweep: Sweep, histories: Mapping[str, History]) -> dict[str, Chart]:
     """Every chart that the sweep has data for, by the id of its element."""
     found: dict[str, Chart] = {}
     metrics = measured(sweep)
-    axes = sweep.swept()
+    axes = sweep.gridded()
+    if metrics and sweep.objective is not None:
+        found["search"] = search(sweep)
     if metrics and len(axes) > 1:
         found["heatmap"] = heatmap(sweep, axes, metrics)
     if metrics and axes:

@@ -2,29 +2,32 @@
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from cifarlab.models.tiny_vgg import TinyVGG
+from cifarlab.models.weights import by_part, put_in, read_weights
 from cifarlab.training.checkpoints import save_weights
-from cifarlab.training.weights import put_in, read_weights
 
 
 def small():
     return nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2))
 
 
-@pytest.mark.parametrize("form", ["bare", "checkpoint", "safetensors"])
+@pytest.mark.parametrize("form", ["bare", "checkpoint", "safetensors", "npz"])
 def test_reads_every_form(tmp_path, form):
     net, path = small(), tmp_path / f"weights.{form}"
     if form == "bare":
         torch.save(net.state_dict(), path)
     elif form == "checkpoint":
         save_weights(path, net, epoch=3)
-    else:
+    elif form == "safetensors":
         save_file(net.state_dict(), path)
+    else:
+        np.savez(path, **{name: value.numpy() for name, value in net.state_dict().items()})
     held = read_weights(path)
     assert set(held) == set(net.state_dict())
     assert torch.equal(held["0.weight"], net[0].weight)
@@ -55,8 +58,10 @@ def test_files_without_weights_are_refused(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
     with pytest.raises(ValueError, match="holds no tensors by name"):
         read_weights(tmp_path / "empty.pth")
-    for name in ("text.pth", "text.safetensors"):
-        (tmp_path / name).write_text("no weights")
+    np.savez(tmp_path / "objects.npz", a=np.array([Intruder()], dtype=object))
+    for name in ("text.pth", "text.safetensors", "text.npz", "objects.npz"):
+        if name.startswith("text"):
+            (tmp_path / name).write_text("no weights")
         with pytest.raises(ValueError, match="damaged"):
             read_weights(tmp_path / name)
 
@@ -78,3 +83,9 @@ def test_counters_of_batch_norm_are_not_missed():
     net = small()
     weights = {name: value for name, value in net.state_dict().items() if "num_batches" not in name}
     assert put_in(weights, net).untouched == ()
+
+
+def test_names_are_counted_by_part():
+    assert by_part(["bn1.weight", "bn1.bias", "layer1.0.conv1.weight", "layer1.0.bn1.bias", "gain"]) == (
+        "bn1 (2), layer1.0 (2), gain (1)"
+    )

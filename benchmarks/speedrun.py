@@ -1,0 +1,157 @@
+"""The speed-run experiments inside `train.py` beside a bare loop of the same recipe, in turn in one command.
+
+    python -m benchmarks.speedrun [--experiment speedrun_cpu speedrun_cpu94] [--rounds 1] [--epochs N] [--limit N]
+
+The bare loop has the project's net and its Muon, and nothing else of it: pictures in memory as normalised floats, flip
+and shift written out, a loop over batches, no Lightning, no callbacks, no records. Both sides use the quiet allocator,
+channels_last and bfloat16 where the CPU has it. Seconds are those of training alone, without reading the data and
+without the test. Each side runs in processes of its own, in the order ours, bare, bare, ours, and so on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cifarlab.data.cifar import CIFAR10
+from cifarlab.models.speedrun import Speedrun
+from cifarlab.training.hardware import device_name, has_native_bfloat16, quiet_allocator
+from cifarlab.training.optimizers import muon
+
+ROOT = Path(__file__).resolve().parents[1]
+# Experiment -> widths, epochs, batch size; the rest of the recipe is common to both.
+RECIPES = {"speedrun_cpu": ((32, 128, 128), 4, 1000), "speedrun_cpu94": ((64, 256, 256), 8, 2000)}
+LABEL_SMOOTHING = 0.2
+SHIFT = 2
+
+
+def data_root() -> Path:
+    return Path(os.environ.get("CIFARLAB_DATA", "data"))
+
+
+def normalised(images: Tensor) -> Tensor:
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (CIFAR10.mean, CIFAR10.std))
+    return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def shifted(padded: Tensor, size: int) -> Tensor:
+    """A window of each padded picture at a random place, shift by shift."""
+    places = torch.randint(0, 2 * SHIFT + 1, (2, len(padded)))
+    out = torch.empty(len(padded), 3, size, size).contiguous(memory_format=torch.channels_last)
+    for top in range(2 * SHIFT + 1):
+        for left in range(2 * SHIFT + 1):
+            chosen = (places[0] == top) & (places[1] == left)
+            out[chosen] = padded[chosen, :, top : top + size, left : left + size]
+    return out
+
+
+def bare(experiment: str, epochs: int | None, limit: int | None) -> dict[str, float]:
+    """Train and test once; seconds of training and the plain test accuracy."""
+    widths, usual_epochs, batch_size = RECIPES[experiment]
+    epochs = epochs or usual_epochs
+    quiet_allocator()
+    torch.manual_seed(0)
+    source = CIFAR10()
+    source.prepare(data_root())
+    splits = source.load(data_root())
+    images, labels = normalised(splits["train"].images[:limit]), splits["train"].labels[:limit]
+    net = Speedrun(10, widths=widths).to(memory_format=torch.channels_last)
+    net.fit_to_images(images[:5000])
+    optimizer = muon(
+        net, bias_lr=0.053 * batch_size, head_lr=0.67 * batch_size, weight_decay=2e-6 * batch_size,
+        decay_norm_and_bias=True,
+    )  # fmt: skip
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    batches = -(-len(images) // batch_size)
+    step, since = 0, time.perf_counter()
+    mirrored = torch.rand(len(images)) < 0.5
+    for _ in range(epochs):
+        turned = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
+        pictures = shifted(F.pad(turned, (SHIFT,) * 4, mode="reflect"), images.shape[3])
+        mirrored = ~mirrored
+        for rows in torch.randperm(len(images)).split(batch_size):
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * (1 - step / (epochs * batches))
+            with autocast():
+                logits = net(pictures[rows].contiguous(memory_format=torch.channels_last))
+            loss = F.cross_entropy(logits.float(), labels[rows], label_smoothing=LABEL_SMOOTHING)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+    seconds = time.perf_counter() - since
+    return {"seconds": seconds, "test/acc": accuracy(net, normalised(splits["test"].images), splits["test"].labels)}
+
+
+def autocast() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=has_native_bfloat16("cpu"))
+
+
+@torch.no_grad()
+def accuracy(net: Speedrun, images: Tensor, labels: Tensor) -> float:
+    net.eval()
+    with autocast():
+        guesses = torch.cat([net(part).argmax(1) for part in images.split(1000)])
+    return (guesses == labels).float().mean().item()
+
+
+def ours(experiment: str, epochs: int | None, limit: int | None) -> dict[str, float]:
+    """`train.py`, from its own result."""
+    given = [f"{key}={value}" for key, value in (("epochs", epochs), ("limit", limit)) if value is not None]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(ROOT / "train.py"), f"experiment={experiment}", *given]
+        command += ["trainer.progress_bar=false", f"hydra.run.dir={folder}/run", f"data.root={data_root().resolve()}"]
+        subprocess.run(command, check=True, capture_output=True, cwd=folder)
+        result = json.loads((Path(folder) / "run" / "result.json").read_text())
+    metrics = {name: result["metrics"][name] for name in ("test/acc", "test/acc_tta")}
+    return {"seconds": result["seconds"]["train"] + result["seconds"]["compile"]} | metrics
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", nargs="+", choices=RECIPES, default=[*RECIPES])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--limit", type=int, help="training pictures")
+    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
+    given: Any = parser.parse_args()
+    if given.bare:
+        print(json.dumps(bare(given.experiment[0], given.epochs, given.limit)))
+        return
+    print(f"{device_name(torch.device('cpu'))}, torch {torch.__version__}")
+    for experiment in given.experiment:
+        found: dict[str, list[dict[str, float]]] = {"ours": [], "bare": []}
+        for number in range(2 * given.rounds):
+            who = "ours" if number % 4 in (0, 3) else "bare"
+            if who == "ours":
+                outcome = ours(experiment, given.epochs, given.limit)
+            else:
+                outcome = in_own_process(experiment, given.epochs, given.limit)
+            found[who].append(outcome)
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in outcome.items() if name != "seconds")
+            print(f"{experiment}  {who:<5}{outcome['seconds']:8.1f} s  {shown}", flush=True)
+        ratio = sum(each["seconds"] for each in found["ours"]) / sum(each["seconds"] for each in found["bare"])
+        print(f"{experiment}  seconds of ours / bare: {ratio:.3f}", flush=True)
+
+
+def in_own_process(experiment: str, epochs: int | None, limit: int | None) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.speedrun", "--bare", "--experiment", experiment]
+    command += [f"--{name}={value}" for name, value in (("epochs", epochs), ("limit", limit)) if value is not None]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    outcome: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return outcome
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""``hydra/launcher=local``: several cells at once on this machine, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import connection
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, MinLen
+
+from cifarlab.sweeps.launching import GRACE, CellLauncher, CellRun
+from cifarlab.sweeps.processes import CellProcess, start_server
+from cifarlab.sweeps.seats import Seats
+
+PATIENCE = 0.5  # seconds between two looks at whether the sweep was asked to stop
+
+
+class LocalLauncher(CellLauncher):
+    """Shares this machine's GPUs, or the cores of its CPU, among processes.
+
+    A job gets the least loaded GPU, through CUDA_VISIBLE_DEVICES; one with ``trainer.devices=2`` gets two to itself.
+    On the CPU the last digits of a run depend on its number of threads, so ``threads`` and ``jobs`` are to be kept
+    where a sweep goes on.
+
+    Args:
+        jobs: how many run at once; null: as many as the GPUs have room for, without a GPU one a core.
+        jobs_per_gpu: how many jobs of one device share a GPU.
+        threads: CPU threads of a job; null: the cores divided among the jobs.
+        gpus: names of the GPUs to use, as CUDA_VISIBLE_DEVICES takes them; null: all that this process sees.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: Annotated[int, Ge(1)] | None = None,
+        jobs_per_gpu: Annotated[int, Ge(1)] = 1,
+        threads: Annotated[int, Ge(1)] | None = None,
+        gpus: Annotated[tuple[int | str, ...], MinLen(1)] | None = None,
+    ) -> None:
+        super().__init__()
+        self.jobs = jobs
+        self.jobs_per_gpu = jobs_per_gpu
+        self.threads = threads
+        self.gpus = None if gpus is None else tuple(map(str, gpus))
+        self._room: Room | None = None
+
+    def slots(self) -> int:
+        return self._room.jobs if self._room else self.jobs or 1
+
+    def run(self, cells: Iterator[CellRun]) -> Iterator[tuple[CellRun, str | None]]:
+        waiting = next(cells, None)
+        if waiting is None:
+            return
+        room = self._room = self.room_for(waiting)
+        start_server(room.threads)
+        running: list[CellProcess] = []
+        stopping = _Stopping()
+        try:
+            while True:
+                while not self.stop_requests and room.has_room(running):
+                    waiting = waiting or next(cells, None)
+                    gpus = room.take(waiting) if waiting else None
+                    if waiting is None or gpus is None:
+                        break
+                    running.append(CellProcess(waiting, threads=room.threads, gpus=gpus))
+                    waiting = None
+                if not running:
+                    break
+                connection.wait([process.sentinel for process in running], timeout=PATIENCE)
+                stopping.look(self.stop_requests, running)
+                for process in [process for process in running if process.has_ended]:
+                    running.remove(process)
+                    room.give_back(process.gpus)
+                    yield process.cell, process.cause_of_death()
+            if waiting is not None:
+                yield waiting, None
+        finally:
+            for process in running:
+                process.send(signal.SIGKILL)
+
+    def room_for(self, cell: CellRun) -> Room:
+        """How this machine is divided among cells like this one."""
+        cores = _cores()
+        gpus = () if cell.accelerator in ("cpu", "mps") else self.gpus or visible_gpus()
+        if gpus:
+            fitting = len(gpus) * self.jobs_per_gpu if cell.devices == 1 else len(gpus) // cell.devices
+        elif cell.accelerator != "cpu" and torch.backends.mps.is_available():
+            fitting = self.jobs_per_gpu
+        else:
+            fitting = cores // cell.devices
+        jobs = self.jobs or max(1, fitting)
+        threads = self.threads or max(1, cores // (jobs * cell.devices))
+        return Room(jobs, threads, Seats(gpus, self.jobs_per_gpu) if gpus else None)
+
+
+@dataclass(frozen=True)
+class Room:
+    """A machine, divided.
+
+    Attributes:
+        jobs: how many run at once at most.
+        threads: CPU threads of each process.
+        seats: at the GPUs; None where the jobs run on the CPU.
+    """
+
+    jobs: int
+    threads: int
+    seats: Seats | None
+
+    def has_room(self, running: list[CellProcess]) -> bool:
+        return len(running) < self.jobs and (self.seats is None or self.seats.free > 0)
+
+    def take(self, cell: CellRun) -> tuple[str, ...] | None:
+        """The GPUs for a cell, none on the CPU; None while they are taken."""
+        return () if self.seats is None else self.seats.take(cell.devices)
+
+    def give_back(self, gpus: tuple[str, ...]) -> None:
+        if self.seats is not None:
+            self.seats.give_back(gpus)
+
+
+class _Stopping:
+    """Asks processes to stop; and kills them, when their time is over or nobody wants to wait any longer."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def look(self, requests: int, running: list[CellProcess]) -> None:
+        if not requests:
+            return
+        self._since = self._since or time.monotonic()
+        late = requests > 1 or time.monotonic() > self._since + GRACE
+        for process in running:  # at every look: one that has just been forked does not listen yet
+            process.send(signal.SIGKILL if late else signal.SIGTERM)
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The names of the GPUs that this process may use. Makes no CUDA context."""
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = range(count) if named is None else (name.strip() for name in named.split(","))
+    return tuple(map(str, names))[:count]
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,137 @@
+"""A cell as a process on this machine: fresh, yet begun in a moment.
+
+The processes are forked by a server (multiprocessing's) that has imported all that a cell imports and done nothing
+else: it holds no thread of a pool and no context of a GPU, which a fork would break.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing import connection, forkserver
+from multiprocessing.context import ForkServerProcess
+
+import torch
+
+from cifarlab.sweeps.launching import GRACE, CellRun
+from cifarlab.sweeps.worker import run_cell
+
+
+class CellProcess:
+    """A cell at work.
+
+    Args:
+        cell: what to run.
+        threads: of its operations on the CPU.
+        gpus: those it sees, as CUDA_VISIBLE_DEVICES has them; none given, it sees what this process sees.
+    """
+
+    def __init__(self, cell: CellRun, *, threads: int, gpus: tuple[str, ...] = ()) -> None:
+        self.cell = cell
+        self.gpus = gpus
+        self._killed_here = False
+        environment = dict(os.environ) | _threads_in_environment(threads)
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        self._process = ForkServerProcess(target=_begin, args=(cell, environment, threads), name=cell.name)
+        self._process.start()
+
+    @property
+    def sentinel(self) -> int:
+        """Ready, for `multiprocessing.connection.wait`, when the process has ended."""
+        return self._process.sentinel
+
+    @property
+    def has_ended(self) -> bool:
+        return not self._process.is_alive()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process and to those that it has started for the other devices of its run."""
+        pid = self._process.pid
+        assert pid is not None
+        self._killed_here |= number == signal.SIGKILL
+        try:
+            os.killpg(pid, number)
+        except ProcessLookupError:  # it has not made its group yet, or has ended
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def cause_of_death(self) -> str | None:
+        """Which signal has killed an ended process; None where none did. Nothing of its group is left behind."""
+        code = self._process.exitcode
+        if code is None or code >= 0:
+            return None
+        guess = code == -signal.SIGKILL and not self._killed_here
+        self.send(signal.SIGKILL)
+        hint = "; the kernel does that where memory runs out" if guess else ""
+        return f"killed by signal {-code} ({signal.Signals(-code).name}){hint}"
+
+
+def start_server(threads: int) -> None:
+    """Start the server if it does not run yet; it imports what of this package has been imported here.
+
+    Args:
+        threads: of the operations of the processes to come; the libraries read it when they are loaded.
+    """
+    # The verbs look at the command line when they are imported; each process has its own.
+    loaded = [name for name in sys.modules if name.startswith("cifarlab.") and not name.startswith("cifarlab.verbs")]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(sorted(loaded))
+    # The library of NVIDIA's management counts GPUs without the CUDA driver, which a fork would break.
+    environment = _threads_in_environment(threads) | {"OPENBLAS_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+    with _environment(environment), _ignoring(signal.SIGTERM):  # a signal to the whole group is not meant for it
+        forkserver.ensure_running()
+
+
+def _begin(cell: CellRun, environment: Mapping[str, str], threads: int) -> None:
+    """The first lines of a cell's process."""
+    os.setpgid(0, 0)  # what it starts is stopped with it; Ctrl-C on the terminal is for the sweep alone
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_the_sweep, daemon=True).start()
+    os.environ.clear()
+    os.environ.update(environment)
+    torch.set_num_threads(threads)
+    run_cell(cell)
+
+
+def _end_with_the_sweep() -> None:
+    """Wait until the sweep's process is gone, then ask this one to write down how far it came, and then end it."""
+    sweep = multiprocessing.parent_process()
+    assert sweep is not None
+    connection.wait([sweep.sentinel])
+    os.killpg(0, signal.SIGTERM)
+    time.sleep(GRACE)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _threads_in_environment(threads: int) -> dict[str, str]:
+    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _ignoring(number: signal.Signals) -> Iterator[None]:
+    """A program started within ignores a signal too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

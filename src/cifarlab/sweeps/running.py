@@ -1,0 +1,161 @@
+"""The loop of a sweep, the same for every launcher: give it the cells that are due, record how each has ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from omegaconf import DictConfig
+
+from cifarlab.result import Result
+from cifarlab.sweeps.commands import cell_run
+from cifarlab.sweeps.launching import CellLauncher, CellRun
+from cifarlab.sweeps.ledger import DONE, MISSING, Cell, claimed, read_outcome, status_of
+from cifarlab.sweeps.preflight import Planned
+from cifarlab.sweeps.progress import Progress
+from cifarlab.sweeps.worker import last_words
+
+ELSEWHERE = "another process is at it"
+
+OnEnd = Callable[[Cell, str], None]
+
+
+@dataclass(frozen=True)
+class _AtWork:
+    """A cell that a launcher has, and what its folder said before."""
+
+    cell: Cell
+    planned: Planned
+    before: Mapping[str, Any]
+
+
+class Running:
+    """Runs cells of a sweep.
+
+    Args:
+        directory: the sweep's folder.
+        config: the sweep's, with Hydra's own node.
+        launcher: runs them.
+        progress: says how it goes.
+        on_end: told of every cell how it stands as soon as that is known, before the next cell is asked for:
+            ``finished failed diverged interrupted missing``, or `ELSEWHERE`.
+
+    Attributes:
+        outcomes: a cell's key -> how it stands.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: DictConfig,
+        launcher: CellLauncher,
+        progress: Progress,
+        on_end: OnEnd = lambda cell, status: None,
+    ) -> None:
+        self.directory = directory
+        self.config = config
+        self.launcher = launcher
+        self.progress = progress
+        self.on_end = on_end
+        self.outcomes: dict[str, str] = {}
+        self._at_work: dict[str, _AtWork] = {}
+        self._elsewhere: list[_AtWork] = []
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the sweep was asked to stop."""
+        return self.launcher.stop_requests > 0
+
+    def run(self, cells: Iterable[tuple[Cell, Planned]]) -> None:
+        """Run those that are not done, and at the end those that another process has left undone.
+
+        Args:
+            cells: taken one by one as they are run, so that the next may depend on how the earlier ones ended.
+        """
+        self._run(cells)
+        if not self.stopped:
+            self._run(self._left_behind())
+
+    @contextmanager
+    def heeding_signals(self) -> Iterator[None]:
+        """Within, SIGINT and SIGTERM ask to stop: once for an orderly end, twice for a quick one."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            self.launcher.stop_requests += 1
+            if self.launcher.stop_requests == 1:  # written past Python's buffers, which may be in use just now
+                os.write(2, b"stopping: the cells at work write down how far they came; once more to kill them\n")
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _run(self, cells: Iterable[tuple[Cell, Planned]]) -> None:
+        with closing(self.launcher.run(self._due(cells))) as endings:  # type: ignore[type-var]
+            for run, died in endings:
+                self._end(run, died)
+
+    def _due(self, cells: Iterable[tuple[Cell, Planned]]) -> Iterator[CellRun]:
+        """Those of the cells that are neither done nor at work in another process."""
+        for cell, planned in cells:
+            before = read_outcome(self.directory / cell.name)
+            with claimed(self.directory, cell.key) as mine:
+                status = status_of(self.directory / cell.name, cell.key) if mine else ELSEWHERE
+            if status in (*DONE, ELSEWHERE):
+                if not mine:
+                    self._elsewhere.append(_AtWork(cell, planned, before))
+                self.progress.skipped(cell, status)
+                self._note(cell, status)
+            else:
+                self._at_work[cell.key] = _AtWork(cell, planned, before)
+                self.progress.started(cell, slots=self.launcher.slots())
+                yield cell_run(self.directory, cell, planned, self.config)
+            if self.stopped:
+                return
+
+    def _left_behind(self) -> Iterator[tuple[Cell, Planned]]:
+        """What another process held when its turn was and has not brought to an end: it has died, or was stopped."""
+        held, self._elsewhere = self._elsewhere, []
+        for each in held:
+            with claimed(self.directory, each.cell.key) as free:
+                now = read_outcome(self.directory / each.cell.name)
+            if free and (now == each.before or now.get("status") == "interrupted"):
+                yield each.cell, each.planned
+
+    def _end(self, run: CellRun, died: str | None) -> None:
+        """Note how a cell has ended; where nothing in its folder says so, write it there."""
+        at_work = self._at_work.pop(run.key)
+        cell, directory = at_work.cell, self.directory / run.name
+        withdrawn = died is None and self.stopped
+        with claimed(self.directory, run.key) as mine:
+            if mine and not withdrawn and read_outcome(directory) == at_work.before:
+                self._record_death(run, died or "its process ended without a result")
+            status = status_of(directory, run.key) if mine else ELSEWHERE
+        if status in (ELSEWHERE, MISSING):
+            self.progress.skipped(cell, status)
+        else:
+            self.progress.ended(cell, read_outcome(directory))
+        self._note(cell, status)
+
+    def _record_death(self, run: CellRun, cause: str) -> None:
+        record = Result.begun(run.identity, error="\n".join(filter(None, (last_words(run.directory), cause))))
+        if self.stopped:
+            record.status = "interrupted"
+        run.directory.mkdir(parents=True, exist_ok=True)
+        record.write(run.directory)
+
+    def _note(self, cell: Cell, status: str) -> None:
+        self.outcomes[cell.key] = status
+        self.on_end(cell, status)

@@ -1,0 +1,42 @@
+"""A search in one figure."""
+
+import numpy as np
+import pytest
+
+from cifarlab.figures.search import MOST_KNOBS, Knob, search
+
+SCORES = np.array([0.5, 0.2, 0.7, np.nan, 0.6])
+FINISHED = np.array([True, False, True, False, True])
+BEST = np.array([0.5, 0.5, 0.7, 0.7, 0.7])
+
+
+def points(panel):
+    """The rings of pruned trials, and the dots of finished ones."""
+    return [collection.get_offsets().tolist() for collection in panel.collections]
+
+
+def test_history_and_knobs_show_every_trial_once():
+    knobs = {
+        "lr": Knob(np.array([0.1, 0.2, 0.3, 0.4, np.nan]), scale="log"),
+        "dropout": Knob(np.array([0.0, 0.1, 0.2, 0.3, 0.4])),
+        "width": Knob(np.array([0.0, 1, 1, 0, 0]), values=("16", "$32$")),
+    }
+    figure = search(SCORES, FINISHED, BEST, knobs, metric="val/acc")
+    history, lr, dropout, width = figure.axes[:4]
+    assert points(history) == [[[2, 0.2]], [[1, 0.5], [3, 0.7], [5, 0.6]]]
+    assert history.lines[0].get_xydata().tolist() == [[1, 0.5], [2, 0.5], [3, 0.7], [4, 0.7], [5, 0.7]]
+    assert points(lr) == [[[0.2, 0.2]], [[0.1, 0.5], [0.3, 0.7]]]  # the last has no lr
+    assert (lr.get_xscale(), dropout.get_xscale()) == ("log", "linear")
+    assert [label.get_text() for label in width.get_xticklabels()] == ["16", r"\$32\$"]
+    places = [point[0] for part in points(width) for point in part]
+    assert np.round(places).tolist() == [1, 0, 1, 0]
+    assert len({round(place, 6) for place in places}) == 4  # none lies on another
+    figure.canvas.draw()
+
+
+def test_nothing_reached_is_refused_and_many_knobs_are_cut():
+    with pytest.raises(ValueError, match="no trial has a val/acc"):
+        search([np.nan], [False], [np.nan], {}, metric="val/acc")
+    knobs = {f"knob{number}": Knob(np.arange(5.0)) for number in range(20)}
+    figure = search(SCORES, FINISHED, BEST, knobs, metric="val/acc")
+    assert sum(panel.axison for panel in figure.axes) == MOST_KNOBS + 1

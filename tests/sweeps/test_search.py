@@ -116,11 +116,14 @@ class Stub:
                 self.write(cell, planned, status)
                 search.ended(cell, status)
 
+    def metrics(self, cell: Cell, value: float) -> dict[str, float]:
+        return {"val/acc": value + (0.5 if "seed=1" in cell.name else 0)}
+
     def write(self, cell: Cell, planned: Planned, status: Status) -> None:
         value = float(dict(part.split("=") for part in cell.name.split())["x"])
         result = Result.begun(planned.job.identity)
         result.status, result.error = status, f"it {status}"
-        result.metrics = {"val/acc": value + (0.5 if "seed=1" in cell.name else 0)}
+        result.metrics = self.metrics(cell, value)
         (self.directory / cell.name).mkdir(exist_ok=True)
         result.write(self.directory / cell.name)
 
@@ -209,6 +212,21 @@ def test_a_failed_trial_is_tried_again_at_the_next_start_and_a_diverged_one_is_a
     stub.ran = []
     stub.run(stub.search())
     assert stub.ran == []
+
+
+def test_a_value_that_is_no_number_makes_a_bad_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JSON has null for it. That a trial diverged is known to every later start, for its exit code."""
+    stub = Stub(tmp_path, space_of("x=interval(0,1)"), trials=2)
+    monkeypatch.setattr(Stub, "metrics", lambda self, cell, value: {"val/acc": float("nan")})
+    stub.run(stub.search())
+    assert stub.trials() == [("PRUNED", None)] * 2
+    assert not study_in(tmp_path, stub.space).diverged
+    stub.settings = SearchSettings(sampler="random", trials=3)
+    search = stub.search()
+    cell, planned_cell = next(next(search.rounds()))
+    stub.write(cell, planned_cell, "diverged")
+    search.ended(cell, "diverged")
+    assert study_in(tmp_path, stub.space).diverged
 
 
 def test_with_a_pruner_the_other_seeds_wait_for_the_first(tmp_path: Path) -> None:

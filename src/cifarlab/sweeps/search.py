@@ -169,16 +169,18 @@ class Search:
         outcomes = [self._outcome(trial, planned) for planned in trial.runs]
         statuses = [outcome.get("status") for outcome in outcomes]
         number = trial.proposal.number
+        values = [outcome.get("metrics", {}).get(self.settings.objective) for outcome in outcomes]
         if "diverged" in statuses:  # as bad as a setting can be, and no failure of the program
             self._tell(lambda: self.study.prune(number, "diverged"))
         elif statuses[0] == "pruned" and f"search.trial={trial.proposal.name}" in outcomes[0]["overrides"]:
             self._tell(lambda: self.study.prune(number, outcomes[0]["error"]))
+        elif set(statuses) == {"finished"} and None in values:  # as JSON has what is no finite number
+            self._tell(lambda: self.study.prune(number, f"{self.settings.objective} is not finite"))
         elif set(statuses) == {"finished"}:
-            value = sum(outcome["metrics"][self.settings.objective] for outcome in outcomes) / len(outcomes)
-            self._tell(lambda: self.study.complete(number, value))
+            self._tell(lambda: self.study.complete(number, sum(values) / len(values)))
         elif trial.failed:
             errors = [str(outcome.get("error")) for outcome in outcomes if outcome.get("status") == "failed"]
-            self._tell(lambda: self.study.fail(number, errors[0].strip().splitlines()[-1]))
+            self._tell(lambda: self.study.fail(number, "\n".join(errors)))
         else:
             return
         del self._open[number]

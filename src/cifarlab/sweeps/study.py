@@ -75,13 +75,6 @@ class Study:
         """Whether a trial has, here or in an earlier start."""
         return any(trial.user_attrs.get(WHY) == DIVERGED for trial in self._trials())
 
-    def counts(self) -> dict[str, int]:
-        """How many trials are ``complete``, ``pruned``, ``failed`` (and not tried again), ``running``."""
-        trials = self._trials()
-        states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "running": TrialState.RUNNING}
-        found = {word: sum(trial.state == state for trial in trials) for word, state in states.items()}
-        return found | {"failed": len(self._failed(trials))}
-
     def ask(self) -> Proposal | None:
         """A new trial, None if there are enough. Hold the ledger's lock, so that no two processes ask at once."""
         trials = self._trials()

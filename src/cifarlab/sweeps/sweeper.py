@@ -122,7 +122,7 @@ class ResumingSweeper(Sweeper):
             set_aside(directory)
         study = open_study(directory, space, search, job, make=not settings.plan)
         ended = study.ended if study is not None else 0
-        progress = Progress((search.trials - ended) * len(space.repetitions))
+        progress = Progress(max(0, search.trials - ended) * len(space.repetitions))
         progress.left_out(refused)
         progress.space(space, search, ended, [each.cost for each in planned])
         if study is None or settings.plan:

@@ -99,3 +99,11 @@ def test_collapse_and_cure_differ_in_the_schedule_alone(compose_job: MakeJob) ->
     differing = {group for group, part in collapse.parts.items() if part.plain() != cure.parts[group].plain()}
     assert differing == {"schedule"}
     assert collapse.parts["model"].arguments["batch_norm"] is False
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_it_takes_the_strong_recipe(compose_job: MakeJob, name: str) -> None:
+    """Whatever an experiment says to its own optimizer and schedule goes with them; its net stays."""
+    job = compose_job(f"experiment={name}", "recipe=strong")
+    assert (job.knobs["optimizer"], job.knobs["schedule"], job.knobs["tta"]) == ("muon", "linear", "mirror")
+    assert job.parts["model"].plain() == compose_job(f"experiment={name}").parts["model"].plain()

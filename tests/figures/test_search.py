@@ -11,7 +11,7 @@ BEST = np.array([0.5, 0.5, 0.7, 0.7, 0.7])
 
 
 def points(panel):
-    """The rings of pruned trials, and the dots of finished ones."""
+    """The rings of pruned trials, the dots of finished ones, and the crosses of those without a value."""
     return [collection.get_offsets().tolist() for collection in panel.collections]
 
 
@@ -23,14 +23,14 @@ def test_history_and_knobs_show_every_trial_once():
     }
     figure = search(SCORES, FINISHED, BEST, knobs, metric="val/acc")
     history, lr, dropout, width = figure.axes[:4]
-    assert points(history) == [[[2, 0.2]], [[1, 0.5], [3, 0.7], [5, 0.6]]]
+    assert points(history) == [[[2, 0.2]], [[1, 0.5], [3, 0.7], [5, 0.6]], [[4, 0.03]]]
     assert history.lines[0].get_xydata().tolist() == [[1, 0.5], [2, 0.5], [3, 0.7], [4, 0.7], [5, 0.7]]
-    assert points(lr) == [[[0.2, 0.2]], [[0.1, 0.5], [0.3, 0.7]]]  # the last has no lr
+    assert points(lr) == [[[0.2, 0.2]], [[0.1, 0.5], [0.3, 0.7]], [[0.4, 0.03]]]  # the last has no lr
     assert (lr.get_xscale(), dropout.get_xscale()) == ("log", "linear")
     assert [label.get_text() for label in width.get_xticklabels()] == ["16", r"\$32\$"]
     places = [point[0] for part in points(width) for point in part]
-    assert np.round(places).tolist() == [1, 0, 1, 0]
-    assert len({round(place, 6) for place in places}) == 4  # none lies on another
+    assert np.round(places).tolist() == [1, 0, 1, 0, 0]
+    assert len({round(place, 6) for place in places}) == 5  # none lies on another
     figure.canvas.draw()
 
 

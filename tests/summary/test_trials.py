@@ -49,20 +49,20 @@ TRIED = (
 def test_trials_come_in_their_order_with_the_mean_over_their_seeds(make_search):
     found = trials(read_sweep(make_search(*TRIED)))
     assert found.metric == "val/acc"
-    assert found.scores == pytest.approx([0.7, 0.3, 0.85, 0.8])
-    assert found.finished.tolist() == [True, False, True, True]
-    assert found.best == pytest.approx([0.7, 0.7, 0.85, 0.85])
+    assert found.scores == pytest.approx([0.7, 0.3, 0.85, np.nan, 0.8], nan_ok=True)
+    assert found.finished.tolist() == [True, False, True, False, True]
+    assert found.best == pytest.approx([0.7, 0.7, 0.85, 0.85, 0.85])
     assert found.names[2] == "lr=0.1 width=32"
-    assert found.knobs["lr"].numbers.tolist() == [0.5, 0.01, 0.1, 0.2]
+    assert found.knobs["lr"].numbers.tolist() == [0.5, 0.01, 0.1, 0.9, 0.2]
     assert found.knobs["lr"].scale == "log"
     assert found.knobs["width"].values == ("16", "32")
-    assert found.knobs["width"].numbers.tolist() == [0, 1, 1, 0]
+    assert found.knobs["width"].numbers.tolist() == [0, 1, 1, 0, 0]
 
 
 def test_a_loss_is_best_where_it_is_lowest(make_search):
     found = trials(read_sweep(make_search(*TRIED, objective="val/loss")))
-    assert found.scores == pytest.approx([0.3, 0.7, 0.15, 0.2])
-    assert found.best == pytest.approx([0.3, 0.3, 0.15, 0.15])
+    assert found.scores == pytest.approx([0.3, 0.7, 0.15, np.nan, 0.2], nan_ok=True)
+    assert found.best == pytest.approx([0.3, 0.3, 0.15, 0.15, 0.15])
 
 
 def test_pruned_trials_are_counted_apart_and_are_no_trouble(make_search):
@@ -75,12 +75,16 @@ def test_pruned_trials_are_counted_apart_and_are_no_trouble(make_search):
     assert "Not finished (1)" in page.read_text()
     assert {path.stem for path in page.parent.glob("*.png")} == {"search", "marginal_width", "curves", "cost"}
     charts = json.loads(page.read_text().split('id="charts">')[1].split("</script>")[0])
-    assert [trace["y"] for trace in charts["search"]["data"]] == [[0.7, 0.85, 0.8], [0.3], [0.7, 0.7, 0.85, 0.85]]
+    assert [trace["y"] for trace in charts["search"]["data"]] == [
+        [0.7, 0.85, 0.8],
+        [0.3, None],
+        [0.7, 0.7, 0.85, 0.85, 0.85],
+    ]
     views = charts["search"]["layout"]["updatemenus"][0]["buttons"]
     assert [view["label"] for view in views] == ["trial", "lr", "width"]
-    assert views[1]["args"][0]["x"][:2] == [[0.5, 0.1, 0.2], [0.01]]
+    assert views[1]["args"][0]["x"][:2] == [[0.5, 0.1, 0.2], [0.01, 0.9]]
     assert (views[1]["args"][1]["xaxis.type"], views[2]["args"][1]["xaxis.type"]) == ("log", "category")
-    assert views[2]["args"][0]["x"][:2] == [["16", "32", "16"], ["32"]]
+    assert views[2]["args"][0]["x"][:2] == [["16", "32", "16"], ["32", "16"]]
 
 
 @pytest.mark.parametrize("tried", [TRIED[1:2], TRIED[3:4], TRIED[:1]])

@@ -6,6 +6,7 @@ import importlib.machinery
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 import types
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 
+from cifarlab.configure import ConfigError
 from cifarlab.result import Identity
 from cifarlab.sweeps import ray_launcher
 from cifarlab.sweeps.launching import CellRun
@@ -101,6 +103,7 @@ def test_what_can_never_be_run_is_not_waited_for(
     ("options", "fault"),
     [
         ({"address": "auto", "num_cpus": 2}, "hydra.launcher.address=auto: num_cpus, num_gpus and include_dashboard"),
+        ({"address": "ray://head:10001"}, "hydra.launcher.address=ray://head:10001: allowed: HOST:PORT, auto or null"),
         ({"gpus_per_cell": 1.5}, "hydra.launcher.gpus_per_cell=1.5: allowed: a part of one GPU, or whole ones"),
         ({"num_cpus": 2, "cpus_per_cell": 3}, "hydra.launcher.cpus_per_cell=3: allowed: at most num_cpus=2"),
     ],
@@ -109,6 +112,14 @@ def test_what_can_never_be_run_is_not_waited_for(
 def test_keys_that_contradict_each_other_are_refused(options: dict[str, Any], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         RayLauncher(**options)
+
+
+@pytest.mark.usefixtures("resources")
+def test_an_address_where_nobody_listens_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(ConfigError, match=rf"hydra.launcher.address=127.0.0.1:{port}: nothing answers there"):
+        next(RayLauncher(address=f"127.0.0.1:{port}").run(iter([cell()])))
 
 
 def test_without_ray_the_command_that_installs_it_is_told(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -418,6 +419,15 @@ def test_a_machine_without_slurm_says_so(train_py: TrainPy, tmp_path: Path, monk
     ended = train_py("-m", "data=digits", "hydra/launcher=slurm", "seed=0,1", "hydra.launcher.partitoin=x")
     assert "Did you mean hydra.launcher.partition?" in ended.err
     assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[slurm\]'"):
+        SlurmLauncher()
+
+
+@pytest.mark.usefixtures("pretended")
+def test_the_warning_of_the_time_limit_comes_after_the_beginning() -> None:
+    with pytest.raises(ValueError, match="signal_delay_s=60: allowed: below the 60 seconds of timeout_min=1"):
+        SlurmLauncher(timeout_min=1, signal_delay_s=60)
 
 
 @pytest.mark.skipif(shutil.which("sbatch") is None, reason="needs a running Slurm")

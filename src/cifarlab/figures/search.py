@@ -38,11 +38,11 @@ def search(
 ) -> Figure:
     """First the history: every trial, and as a line the best so far; then a scatter for each knob, coloured by trial.
 
-    Trials that were pruned are grey rings at the value they had reached.
+    Trials that were pruned are grey rings at the value they had reached, those without a value crosses at the bottom.
 
     Args:
-        scores: (N,) float, what the trials came to, in their order; NaN where nothing is known.
-        finished: (N,) bool; the others were pruned.
+        scores: (N,) float, what the trials came to, in their order; NaN for those that diverged.
+        finished: (N,) bool; the others were pruned, or diverged.
         best: (N,) float, the best of the finished ones so far.
         knobs: at most `MOST_KNOBS` are drawn.
         metric: name of the vertical axis.
@@ -73,8 +73,10 @@ def search(
     for panel in axes[:, 0]:
         panel.set_ylabel(metric)
     headline(figure, f"search: {metric} of {reached.size} trials")
-    note = "later trials are lighter" + ("; grey rings were pruned" if not done.all() else "")
-    figure.supxlabel(note, fontsize=8, color="#666666")
+    known = np.isfinite(reached)
+    notes = {"later trials are lighter": True, "grey rings were pruned": (known & ~done).any()}
+    notes["red crosses diverged"] = not known.all()
+    figure.supxlabel("; ".join(note for note, holds in notes.items() if holds), fontsize=8, color="#666666")
     return figure
 
 
@@ -96,7 +98,9 @@ def _points(
     panel: Axes, x: np.ndarray, y: np.ndarray, finished: np.ndarray, shade: np.ndarray, one_colour: bool = False
 ) -> None:
     known = np.isfinite(x) & np.isfinite(y)
-    rings, dots = known & ~finished, known & finished
+    rings, dots, crosses = known & ~finished, known & finished, np.isfinite(x) & ~np.isfinite(y)
     panel.scatter(x[rings], y[rings], s=22, facecolors="none", edgecolors=PRUNED, linewidths=1)
     look = {"color": PALETTE[0]} if one_colour else {"c": shade[dots], "cmap": SEQUENTIAL, "vmin": 0, "vmax": 1.15}
     panel.scatter(x[dots], y[dots], s=26, edgecolors=INK, linewidths=0.3, zorder=3, **look)
+    bottom = np.full(crosses.sum(), 0.03)
+    panel.scatter(x[crosses], bottom, s=22, marker="x", color=FAILED, transform=panel.get_xaxis_transform())

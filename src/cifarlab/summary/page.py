@@ -33,7 +33,10 @@ HEADINGS = {
     "heatmap": ("Heatmap", "Choose axes and metric above the chart; a red cross marks a place where no run finished."),
     "marginals": ("One knob at a time", "Every run, and the mean with its interquartile range."),
     "grid3d": ("Three knobs at a time", "Drag to turn; a cross marks a place where no run finished."),
-    "search": ("Search", "Trials in their order, or one knob against what it gave; grey rings were pruned."),
+    "search": (
+        "Search",
+        "Trials in their order, or one knob against what it gave; rings were pruned.",
+    ),
     "curves": ("Curves", "Click a name in the legend to hide it, twice to show it alone."),
     "cost": ("Accuracy against cost", "The red line is the Pareto front: nothing cheaper is better."),
 }

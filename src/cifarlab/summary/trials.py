@@ -19,7 +19,7 @@ class Trials:
 
     Attributes:
         metric: what was sought. lower_is_better: as of a loss.
-        scores: (N,) mean over the finished runs of a setting; of a pruned one how far it came; NaN where nothing is.
+        scores: (N,) mean over the finished runs of a setting; of a pruned one how far it came; NaN if it diverged.
         finished: (N,) bool, whether a run of it finished.
         names: (N,) the settings in words.
         knobs: axis -> what each trial had there.
@@ -46,7 +46,7 @@ def trials(sweep: Sweep) -> Trials:
     metric = sweep.objective or score(sweep)
     runs = sweep.runs
     frame = pd.DataFrame({"score": column(sweep, metric), "done": runs["status"] == "finished", "group": runs["group"]})
-    tried = frame["done"] | (runs["status"] == "pruned")
+    tried = runs["status"].isin(["finished", "pruned", "diverged"])
     groups = frame[tried].groupby("group", sort=False)
     finished = groups["done"].any()
     # A setting with a finished run is judged by those that finished.

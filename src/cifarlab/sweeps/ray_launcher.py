@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -32,7 +33,8 @@ class RayLauncher(CellLauncher):
     cluster, its machines must see the sweep's folder and the data under the same paths and have this package installed.
 
     Args:
-        address: of a running cluster (``auto``, ``10.0.0.1:6379``); null starts Ray on this machine, for this sweep.
+        address: of a running cluster, ``HOST:PORT``, or ``auto`` on one of its machines; null starts Ray on this
+            machine for this sweep, reachable from here alone.
         num_cpus: cores to give to Ray where it is started here; null: all.
         num_gpus: GPUs to give to Ray where it is started here; null: all.
         cpus_per_cell: cores, and CPU threads, of a cell.
@@ -59,6 +61,8 @@ class RayLauncher(CellLauncher):
         if address is not None and (num_cpus is not None or num_gpus is not None or include_dashboard):
             beside = "num_cpus, num_gpus and include_dashboard are for a start of Ray here"
             raise ValueError(f"hydra.launcher.address={address}: {beside}")
+        if address is not None and "://" in address:
+            raise ValueError(f"hydra.launcher.address={address}: allowed: HOST:PORT, auto or null")
         if gpus_per_cell is not None and gpus_per_cell > 1 and gpus_per_cell != int(gpus_per_cell):
             raise ValueError(f"hydra.launcher.gpus_per_cell={gpus_per_cell}: allowed: a part of one GPU, or whole ones")
         if num_cpus is not None and cpus_per_cell > num_cpus:
@@ -143,6 +147,7 @@ class RayLauncher(CellLauncher):
         Raises:
             ConfigError: no cluster answers at the address.
         """
+        _check_reachable(self.address)
         if self.address is None:
             # So is the variable called by which Ray, on any system, listens on 127.0.0.1 alone; read when imported.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -239,6 +244,21 @@ def _cause_of_death(reference: Any, *, killed: bool) -> str | None:
     except ray.exceptions.RayError as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return None
+
+
+def _check_reachable(address: str | None) -> None:
+    """Refuse an address where nobody listens, at which Ray would go on trying for a quarter of an hour.
+
+    Raises:
+        ConfigError: so it is.
+    """
+    host, colon, port = (address or "").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"hydra.launcher.address={address}: nothing answers there ({error})"]) from None
 
 
 @contextmanager

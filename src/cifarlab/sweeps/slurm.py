@@ -54,7 +54,7 @@ class SlurmLauncher(CellLauncher):
         additional_parameters: further options of sbatch, without dashes: ``{reservation: x, exclusive: true}``.
 
     Raises:
-        ValueError: submitit is not installed, or Slurm's commands are not found.
+        ValueError: submitit is not installed; Slurm's commands are not found; the warning comes before the beginning.
     """
 
     def __init__(
@@ -76,10 +76,13 @@ class SlurmLauncher(CellLauncher):
     ) -> None:
         super().__init__()
         if importlib.util.find_spec("submitit") is None:
-            raise ValueError("hydra/launcher=slurm: submitit is not installed; pip install -e '.[slurm]'")
+            raise ValueError("hydra/launcher=slurm: not installed; install it with: pip install -e '.[slurm]'")
         missing = [command for command in slurm_queue.COMMANDS if shutil.which(command) is None]
         if missing:
             raise ValueError(f"hydra/launcher=slurm: no {', '.join(missing)} on this machine; start it where Slurm is")
+        if timeout_min is not None and signal_delay_s >= 60 * timeout_min:
+            limit = f"below the {60 * timeout_min} seconds of timeout_min={timeout_min}"
+            raise ValueError(f"hydra.launcher.signal_delay_s={signal_delay_s}: allowed: {limit}")
         self.gpus_per_cell = gpus_per_cell
         self.array_parallelism = array_parallelism
         self.max_queued = max_queued
@@ -164,8 +167,8 @@ class _Submitted:
     stopped: float | None = None
     killed: bool = False
 
-    def __bool__(self) -> bool:
-        return bool(self.at_slurm or self.refused)
+    def __len__(self) -> int:
+        return len(self.at_slurm) + len(self.refused)
 
     def fill(self, cells: Iterator[CellRun]) -> None:
         """Submit as many cells as there is room for, those that want alike as one array."""
@@ -176,9 +179,6 @@ class _Submitted:
         self.refused = []
         for gpus, group in alike.items():
             self._submit(gpus, group)
-
-    def __len__(self) -> int:
-        return len(self.at_slurm) + len(self.refused)
 
     def _submit(self, gpus: int, cells: list[CellRun]) -> None:
         from submitit.core.utils import FailedJobError, FailedSubmissionError

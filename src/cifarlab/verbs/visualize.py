@@ -111,7 +111,7 @@ def file_name(figure: str, typed: Mapping[str, str]) -> str:
     named = {key: text for key, text in typed.items() if key not in UNNAMED and not key.startswith("hydra.")}
     if not named:
         return figure
-    from cifarlab.sweeps.grid import safe
+    from cifarlab.sweeps.names import safe
 
     for key in {"weights", "model.weights"} & set(named):
         named[key] = Path(named[key].strip("'\"")).stem

@@ -1,7 +1,7 @@
 """The doorway through which Hydra finds our launchers: it takes plugin classes only from here."""
 
-from cifarlab.sweeps.local import LocalLauncher
+from cifarlab.sweeps.launchers.local import LocalLauncher
 
 
 class CifarlabLocalLauncher(LocalLauncher):
-    """See `cifarlab.sweeps.local.LocalLauncher`."""
+    """See `cifarlab.sweeps.launchers.local.LocalLauncher`."""

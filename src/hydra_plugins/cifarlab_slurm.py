@@ -1,7 +1,7 @@
 """The doorway through which Hydra finds our launcher for Slurm; needs no submitit before it is used."""
 
-from cifarlab.sweeps.slurm import SlurmLauncher
+from cifarlab.sweeps.launchers.slurm import SlurmLauncher
 
 
 class CifarlabSlurmLauncher(SlurmLauncher):
-    """See `cifarlab.sweeps.slurm.SlurmLauncher`."""
+    """See `cifarlab.sweeps.launchers.slurm.SlurmLauncher`."""

@@ -14,11 +14,12 @@ import pytest
 
 from cifarlab.configure import ConfigError
 from cifarlab.result import Identity, Result
-from cifarlab.sweeps import one_by_one, sweeper
-from cifarlab.sweeps.launching import CellRun
+from cifarlab.sweeps import sweeper
+from cifarlab.sweeps.launchers import one_by_one
+from cifarlab.sweeps.launchers.launching import CellRun
+from cifarlab.sweeps.launchers.local import LocalLauncher
+from cifarlab.sweeps.launchers.worker import last_words
 from cifarlab.sweeps.ledger import claimed
-from cifarlab.sweeps.local import LocalLauncher
-from cifarlab.sweeps.worker import last_words
 
 TrainPy = Callable[..., Any]
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
@@ -57,7 +58,8 @@ def script(folder: Path, text: str) -> tuple[str, ...]:
 
 def in_a_process(cell: CellRun) -> int:
     """Run a cell in a process of its own; its exit code."""
-    program = "import pickle, sys; from cifarlab.sweeps.worker import run_cell; run_cell(pickle.load(sys.stdin.buffer))"
+    worker = "cifarlab.sweeps.launchers.worker"
+    program = f"import pickle, sys; from {worker} import run_cell; run_cell(pickle.load(sys.stdin.buffer))"
     return subprocess.run([sys.executable, "-c", program], input=pickle.dumps(cell), check=False).returncode
 
 

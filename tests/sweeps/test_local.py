@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cifarlab.result import Identity
-from cifarlab.sweeps import local, sweeper
-from cifarlab.sweeps.launching import CellRun
-from cifarlab.sweeps.local import LocalLauncher, visible_gpus
-from cifarlab.sweeps.seats import Seats
+from cifarlab.sweeps import sweeper
+from cifarlab.sweeps.launchers import local
+from cifarlab.sweeps.launchers.launching import CellRun
+from cifarlab.sweeps.launchers.local import LocalLauncher, visible_gpus
+from cifarlab.sweeps.launchers.seats import Seats
 
 TrainPy = Callable[..., Any]
 OF_ANY_MODEL = (

@@ -19,9 +19,9 @@ import torch
 
 from cifarlab.configure import ConfigError
 from cifarlab.result import Identity
-from cifarlab.sweeps import ray_launcher
-from cifarlab.sweeps.launching import CellRun
-from cifarlab.sweeps.ray_launcher import RayLauncher
+from cifarlab.sweeps.launchers import ray_launcher
+from cifarlab.sweeps.launchers.launching import CellRun
+from cifarlab.sweeps.launchers.ray_launcher import RayLauncher
 
 TrainPy = Callable[..., Any]
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from cifarlab.result import Identity, Result
 from cifarlab.sweeps import running as running_module
-from cifarlab.sweeps.launching import CellLauncher, CellRun
+from cifarlab.sweeps.launchers.launching import CellLauncher, CellRun
 from cifarlab.sweeps.ledger import Cell, claimed
 from cifarlab.sweeps.preflight import Planned
 from cifarlab.sweeps.progress import Progress

@@ -17,13 +17,13 @@ from cifarlab.sweeps import sweeper
 from cifarlab.sweeps.grid import Grid
 from cifarlab.sweeps.ledger import Cell, Ledger, locked
 from cifarlab.sweeps.preflight import Planned, Refused
-from cifarlab.sweeps.search import Search
-from cifarlab.sweeps.space import Space
+from cifarlab.sweeps.searching.search import Search
+from cifarlab.sweeps.searching.space import Space
 from cifarlab.training import run as run_module
 from cifarlab.training.search_settings import SearchSettings
 
 optuna = pytest.importorskip("optuna", reason="the extra `optuna` is not installed")
-from cifarlab.sweeps.study import Study  # noqa: E402
+from cifarlab.sweeps.searching.study import Study  # noqa: E402
 
 TrainPy = Callable[..., Any]
 TINY = (

@@ -16,9 +16,9 @@ import pytest
 
 from cifarlab.configure import ConfigError
 from cifarlab.result import Identity, Result
-from cifarlab.sweeps import slurm, slurm_queue, slurm_task
-from cifarlab.sweeps.launching import CellRun
-from cifarlab.sweeps.slurm import SlurmLauncher
+from cifarlab.sweeps.launchers import slurm, slurm_queue, slurm_task
+from cifarlab.sweeps.launchers.launching import CellRun
+from cifarlab.sweeps.launchers.slurm import SlurmLauncher
 from cifarlab.training.interruption import Interrupted, raising_on_signals
 
 cloudpickle = pytest.importorskip("cloudpickle", reason="pip install -e '.[slurm]'")

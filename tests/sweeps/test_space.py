@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from cifarlab.configure import ConfigError
 from cifarlab.sweeps.grid import Grid
 from cifarlab.sweeps.intervals import Interval
-from cifarlab.sweeps.space import Space
+from cifarlab.sweeps.searching.space import Space
 
 
 def read(argument: str) -> Interval | None:

@@ -404,3 +404,10 @@ def test_a_figure_over_a_knob_that_is_not_swept_is_refused_before_anything_start
     assert "figures=heatmap_width_depth" in done.err
     assert "marginal_width" in done.err
     assert not list((tmp_path / "multirun").glob("*/*"))
+
+
+def test_a_folder_of_ones_own_is_refused_with_the_key_that_names_the_sweep(train_py, tmp_path: Path) -> None:
+    done = train_py("-m", *TINY, "width=4,5", f"hydra.sweep.dir={tmp_path}/mine")
+    assert done.code == 2
+    assert f"hydra.sweep.dir={tmp_path}/mine: a sweep lies in multirun/NAME, which sweep=NAME chooses" in done.err
+    assert not list((tmp_path / "multirun").glob("*/*"))

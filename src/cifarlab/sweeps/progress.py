@@ -14,7 +14,7 @@ from rich.table import Table
 from cifarlab.sweeps.ledger import Cell
 from cifarlab.sweeps.names import bare
 from cifarlab.sweeps.preflight import Refused
-from cifarlab.sweeps.space import Space
+from cifarlab.sweeps.searching.space import Space
 from cifarlab.training.cost import Cost
 from cifarlab.training.search_settings import SearchSettings
 

@@ -28,15 +28,15 @@ from cifarlab.summary.plots import figure_names
 from cifarlab.sweeps.compose import read_job
 from cifarlab.sweeps.explain import explain
 from cifarlab.sweeps.grid import OF_THE_GRID, Grid, cell_name
-from cifarlab.sweeps.launching import CellLauncher
+from cifarlab.sweeps.launchers.launching import CellLauncher
+from cifarlab.sweeps.launchers.one_by_one import OneByOne
 from cifarlab.sweeps.ledger import Cell, Ledger, locked, set_aside, status_of
 from cifarlab.sweeps.names import bare
-from cifarlab.sweeps.one_by_one import OneByOne
 from cifarlab.sweeps.preflight import Checked, Planned, Refused, preflight, refusal
 from cifarlab.sweeps.progress import Progress
 from cifarlab.sweeps.running import ELSEWHERE, OnEnd, Running
-from cifarlab.sweeps.search import Search, check_search, open_study
-from cifarlab.sweeps.space import Space
+from cifarlab.sweeps.searching.search import Search, check_search, open_study
+from cifarlab.sweeps.searching.space import Space
 from cifarlab.training.job import Job
 from cifarlab.training.reopen import choices_of
 from cifarlab.training.search_settings import SearchSettings
@@ -75,6 +75,7 @@ class ResumingSweeper(Sweeper):
             ConfigError: a cell cannot be run; nothing was started.
             SystemExit: 1 if a cell of this command failed, diverged or was interrupted.
         """
+        _check_place(self._config.hydra.overrides.hydra)
         grid = Grid.parse([*self._axes_of_the_config(), *arguments], self._context.config_loader)
         first = self._compose(grid.first())
         settings, search, choices = self._settings(first, grid), _search_settings(first), choices_of(first.hydra)
@@ -276,6 +277,15 @@ def _search_settings(config: DictConfig) -> SearchSettings:
 
 def _plain(node: Any) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(node)))
+
+
+def _check_place(overrides: Sequence[str]) -> None:
+    """Refuse a folder of the user's own: a sweep must find its cells again by its name."""
+    wrong = [override for override in overrides if override.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir="))]
+    if wrong:
+        raise ConfigError(
+            [f"{override}: a sweep lies in {MULTIRUN}/NAME, which sweep=NAME chooses" for override in wrong]
+        )
 
 
 def _check_figures(asked: Sequence[str], axes: Sequence[str]) -> None:

@@ -53,3 +53,12 @@ def log_hyperparameters(loggers: list[Logger], knobs: Mapping[str, Scalar], metr
             logger.log_hyperparams(shown, {f"final/{name}": value for name, value in metrics.items()})
         else:
             logger.log_hyperparams(shown)
+
+
+def close(loggers: list[Logger], status: str) -> None:
+    """Ends the loggers' own records of the run, ``status`` as Lightning has it: ``success`` or ``failed``."""
+    for logger in loggers:
+        logger.finalize(status)
+        if isinstance(logger, WandbLogger):
+            # Lightning leaves the run open for what may follow; the next cell of a sweep would log into it.
+            logger.experiment.finish()

@@ -33,7 +33,7 @@ from cifarlab.training.evaluation import Evaluation, evaluate
 from cifarlab.training.finetune import Finetune, StopInTheSecondPhase, TwoPhases
 from cifarlab.training.hardware import device_name, peak_memory_bytes, quiet_allocator, reset_peak_memory
 from cifarlab.training.interruption import Interrupted, raising_on_signals
-from cifarlab.training.loggers import Loggers, log_hyperparameters
+from cifarlab.training.loggers import Loggers, close, log_hyperparameters
 from cifarlab.training.penalties import NoPenalty, Penalty
 from cifarlab.training.records import Clock, Diverged, History, StopWhenDiverged, read_metrics
 from cifarlab.training.trainer import TrainerSettings
@@ -274,8 +274,7 @@ def _close(sitting: _Sitting, record: Result, status: Status, keep: Keep) -> Res
     record.finished = _timestamp()
     if sitting.trainer.is_global_zero:
         log_hyperparameters(sitting.loggers, record.knobs, record.metrics)
-        for logger in sitting.loggers:
-            logger.finalize("success" if status in ("finished", "pruned") else "failed")
+        close(sitting.loggers, "success" if status in ("finished", "pruned") else "failed")
         if status == "finished":
             discard(sitting.directory, keep)
         record.write(sitting.directory)

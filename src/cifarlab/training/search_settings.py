@@ -13,7 +13,7 @@ Pruner = Literal["none", "median", "hyperband"]
 
 
 class SearchSettings:
-    """What a search is told; `cifarlab.sweeps.search` has what is done with it.
+    """What a search is told; `cifarlab.sweeps.searching.search` has what is done with it.
 
     Args:
         sampler: who proposes the next trial; none runs all cells of a grid.

@@ -17,7 +17,7 @@ from cifarlab.result import Result, write_text
 from cifarlab.sweeps.compose import read_job
 from cifarlab.sweeps.ledger import LEDGER
 from cifarlab.sweeps.preflight import preflight
-from cifarlab.sweeps.search import watch_of
+from cifarlab.sweeps.searching.search import watch_of
 from cifarlab.training.job import Job
 from cifarlab.training.reopen import is_run_directory, reopen, stored_result
 from cifarlab.verbs.command_line import OUTPUTS, leave

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
-from cifarlab.sweeps.space import Choice, Dimension, Space, Value
+from cifarlab.sweeps.searching.space import Choice, Dimension, Space, Value
 from cifarlab.training.search_settings import SearchSettings
 
 FILE = "study.db"

@@ -19,8 +19,8 @@ from multiprocessing.context import ForkServerProcess
 
 import torch
 
-from cifarlab.sweeps.launching import GRACE, CellRun
-from cifarlab.sweeps.worker import run_cell
+from cifarlab.sweeps.launchers.launching import GRACE, CellRun
+from cifarlab.sweeps.launchers.worker import run_cell
 
 
 class CellProcess:

@@ -1,8 +1,9 @@
 """A search: trials instead of a grid, each a setting that is run with all seeds, proposed by what is known so far.
 
-The study (`cifarlab.sweeps.study`) remembers the trials, the ledger their cells. A trial's cells are cells like others:
-they are skipped, claimed, continued and summed up like those of a grid. What was stopped goes on where the study left
-it: trials that ended count, those that were begun or failed are run again, and new ones follow up to ``search.trials``.
+The study (`cifarlab.sweeps.searching.study`) remembers the trials, the ledger their cells. A trial's cells are cells
+like others: they are skipped, claimed, continued and summed up like those of a grid. What was stopped goes on where the
+study left it: trials that ended count, those that were begun or failed are run again, and new ones follow up to
+``search.trials``.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from cifarlab.result import digest
 from cifarlab.sweeps.ledger import Cell, Ledger, locked, read_outcome
 from cifarlab.sweeps.names import fitting
 from cifarlab.sweeps.preflight import Planned, Refused
-from cifarlab.sweeps.space import Space
+from cifarlab.sweeps.searching.space import Space
 from cifarlab.training.job import Job
 from cifarlab.training.search_settings import SearchSettings
 from cifarlab.training.watching import Watch
 
 if TYPE_CHECKING:
-    from cifarlab.sweeps.study import Proposal, Study
+    from cifarlab.sweeps.searching.study import Proposal, Study
 
 Work = tuple[Cell, Planned]
 Plan = Callable[[Sequence[tuple[str, ...]]], tuple[list[Planned], list[Refused]]]
@@ -212,7 +213,7 @@ def open_study(directory: Path, space: Space, settings: SearchSettings, job: Job
         job: of the first of the space's probes.
         make: begin one where there is none; else None.
     """
-    from cifarlab.sweeps.study import FILE, Study  # Optuna is an extra
+    from cifarlab.sweeps.searching.study import FILE, Study  # Optuna is an extra
 
     if not make and not (directory / FILE).is_file():
         return None
@@ -230,7 +231,7 @@ def watch_of(job: Job, directory: Path) -> Watch | None:
     settings: SearchSettings = job.parts["search"]()
     if settings.trial is None or settings.pruner == "none":
         return None
-    from cifarlab.sweeps.pruning import Judge  # Optuna is an extra
+    from cifarlab.sweeps.searching.pruning import Judge  # Optuna is an extra
 
     return Judge(directory.parent, settings, job.settings.epochs)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from hydra.core.global_hydra import GlobalHydra
 
 from cifarlab.result import FILE, Result, Status
-from cifarlab.sweeps.launching import CellRun
+from cifarlab.sweeps.launchers.launching import CellRun
 from cifarlab.sweeps.ledger import DONE, claimed, status_of
 from cifarlab.training.interruption import Interrupted, raising_on_signals
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from hydra.core.plugins import Plugins
 from omegaconf import open_dict
 
-from cifarlab.sweeps.launching import CellRun
+from cifarlab.sweeps.launchers.launching import CellRun
+from cifarlab.sweeps.launchers.local import LocalLauncher
 from cifarlab.sweeps.ledger import DONE, claimed, status_of
-from cifarlab.sweeps.local import LocalLauncher
 from cifarlab.training.interruption import Interrupted, raising_on_signals
 
 

@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from cifarlab.sweeps import slurm_queue
-from cifarlab.sweeps.launching import CellRun
+from cifarlab.sweeps.launchers import slurm_queue
+from cifarlab.sweeps.launchers.launching import CellRun
+from cifarlab.sweeps.launchers.worker import run_cell
 from cifarlab.sweeps.ledger import read_outcome, status_of
-from cifarlab.sweeps.worker import run_cell
 
 
 def run_task(cell: CellRun) -> str | None:

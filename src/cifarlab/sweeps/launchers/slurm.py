@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Gt
 
 from cifarlab.configure import ConfigError
-from cifarlab.sweeps import slurm_queue
-from cifarlab.sweeps.launching import GRACE, CellLauncher, CellRun
-from cifarlab.sweeps.slurm_task import run_task
+from cifarlab.sweeps.launchers import slurm_queue
+from cifarlab.sweeps.launchers.launching import GRACE, CellLauncher, CellRun
+from cifarlab.sweeps.launchers.slurm_task import run_task
 
 if TYPE_CHECKING:
     from submitit import Job, SlurmExecutor
@@ -190,7 +190,8 @@ class _Submitted:
             return
         self.at_slurm |= {job.job_id: _Waited(cell, job) for cell, job in zip(cells, jobs, strict=True)}
         number = jobs[0].job_id.partition("_")[0]
-        _say(f"Slurm job {number}: {len(cells)} cells; its own log is in {cells[0].sweep / LOGS}")
+        count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+        _say(f"Slurm job {number}: {count}; its own log is in {cells[0].sweep / LOGS}")
 
     def _note_refusal(self, words: str, gpus: int, cells: list[CellRun]) -> None:
         """Keep cells for later where something of this sweep is in the queue: a limit on the number of jobs may be met.

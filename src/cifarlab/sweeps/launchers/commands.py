@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from cifarlab.sweeps.launching import CellRun
+from cifarlab.sweeps.launchers.launching import CellRun
 from cifarlab.sweeps.ledger import Cell
 from cifarlab.sweeps.names import bare
 from cifarlab.sweeps.preflight import Planned

@@ -13,9 +13,9 @@ from typing import Annotated
 import torch
 from annotated_types import Ge, MinLen
 
-from cifarlab.sweeps.launching import GRACE, CellLauncher, CellRun
-from cifarlab.sweeps.processes import CellProcess, start_server
-from cifarlab.sweeps.seats import Seats
+from cifarlab.sweeps.launchers.launching import GRACE, CellLauncher, CellRun
+from cifarlab.sweeps.launchers.processes import CellProcess, start_server
+from cifarlab.sweeps.launchers.seats import Seats
 
 PATIENCE = 0.5  # seconds between two looks at whether the sweep was asked to stop
 

@@ -18,8 +18,8 @@ import torch
 from annotated_types import Ge
 
 from cifarlab.configure import ConfigError
-from cifarlab.sweeps.launching import GRACE, CellLauncher, CellRun
-from cifarlab.sweeps.worker import run_cell
+from cifarlab.sweeps.launchers.launching import GRACE, CellLauncher, CellRun
+from cifarlab.sweeps.launchers.worker import run_cell
 
 PATIENCE = 0.5  # seconds between two looks at whether the sweep was asked to stop
 AHEAD = 1000  # cells of a grid in a cluster's queue: a cluster that grows by demand must see the demand

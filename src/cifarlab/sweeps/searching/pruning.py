@@ -7,7 +7,7 @@ from pathlib import Path
 
 import optuna
 
-from cifarlab.sweeps.study import pruner, storage
+from cifarlab.sweeps.searching.study import pruner, storage
 from cifarlab.training.search_settings import SearchSettings
 
 

@@ -84,6 +84,9 @@ def knobs_of_options() -> Iterator[str]:
             node = content.get(group, content)
             pairs = values_of(locate(node["_target_"]), node, f"{group}.")
             yield option(group, path, [(key, value or written(content.get(key))) for key, value in pairs])
+    for path in sorted((CONF / "hydra" / "launcher").glob("*.yaml")):
+        node = load(path)
+        yield option("hydra/launcher", path, list(values_of(locate(node["_target_"]), node, "hydra.launcher.")))
     for path in sorted((CONF / "augment").glob("*.yaml")):
         pairs = []
         for name, node in load(path).items():

@@ -4,4 +4,4 @@ from cifarlab.sweeps.launchers.local import LocalLauncher
 
 
 class CifarlabLocalLauncher(LocalLauncher):
-    """See `cifarlab.sweeps.launchers.local.LocalLauncher`."""
+    __doc__ = LocalLauncher.__doc__  # its keys stand in --help

@@ -4,4 +4,4 @@ from cifarlab.sweeps.launchers.ray_launcher import RayLauncher
 
 
 class CifarlabRayLauncher(RayLauncher):
-    """See `cifarlab.sweeps.launchers.ray_launcher.RayLauncher`."""
+    __doc__ = RayLauncher.__doc__  # its keys stand in --help

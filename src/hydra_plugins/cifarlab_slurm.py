@@ -4,4 +4,4 @@ from cifarlab.sweeps.launchers.slurm import SlurmLauncher
 
 
 class CifarlabSlurmLauncher(SlurmLauncher):
-    """See `cifarlab.sweeps.launchers.slurm.SlurmLauncher`."""
+    __doc__ = SlurmLauncher.__doc__  # its keys stand in --help

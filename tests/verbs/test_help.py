@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 
+from cifarlab.configure import config_parameters
 from cifarlab.models.residual import ResidualCNN
 from cifarlab.verbs.help import documented, headline, show_help
 
@@ -25,6 +28,23 @@ def test_help_lists_knobs_with_range_and_default(
     said = " ".join(text.split())  # a long line is broken
     for experiment in (CONF / "experiment").glob("*.yaml"):
         assert f"{experiment.stem} {headline(experiment)}" in said
+
+
+@pytest.mark.parametrize("launcher", ["local", "slurm", "ray"])
+def test_help_lists_every_key_of_a_launcher(
+    launcher: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "--help", f"hydra/launcher={launcher}"])
+    show_help(CONF)
+    text = capsys.readouterr().out
+    assert "hydra/launcher basic, local, ray, slurm" in " ".join(text.split())
+    target = OmegaConf.load(CONF / "hydra" / "launcher" / f"{launcher}.yaml")["_target_"]
+    texts = documented(get_class(target))
+    keys = config_parameters(get_class(target))
+    assert keys.keys() == texts.keys()
+    for key in keys:
+        row = next(line for line in text.splitlines() if line.split()[:1] == [f"hydra.launcher.{key}"])
+        assert texts[key].replace("``", "").split()[0] in row
 
 
 def test_every_knob_of_the_residual_cnn_is_documented() -> None:

@@ -8,15 +8,18 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cifarlab.configure import Description, allowed, config_key, config_parameters
+from cifarlab.configure import Description, allowed, config_key, config_parameters, describe_call
 from cifarlab.sweeps.compose import read_job
+from cifarlab.sweeps.launchers.launching import CellLauncher
 from cifarlab.training.job import Job
 from cifarlab.verbs.command_line import CONF
 
@@ -47,6 +50,7 @@ def show_help(conf: Path = CONF) -> None:
     _print_groups(console, conf)
     _print_experiments(console, conf)
     _print_keys(console, job, short_names)
+    _print_launcher(console, cast(dict[str, Any], OmegaConf.to_container(config.hydra.launcher, resolve=True)))
 
 
 def _print_groups(console: Console, conf: Path) -> None:
@@ -54,6 +58,8 @@ def _print_groups(console: Console, conf: Path) -> None:
     table = _table()
     for folder in sorted(path for path in conf.iterdir() if path.is_dir() and path.name not in ("hydra", "experiment")):
         table.add_row(folder.name, escape(", ".join(sorted(path.stem for path in folder.glob("*.yaml")))))
+    launchers = sorted(path.stem for path in (conf / "hydra" / "launcher").glob("*.yaml"))
+    table.add_row("hydra/launcher", escape(", ".join(["basic", *launchers])))
     console.print(table)
 
 
@@ -80,6 +86,14 @@ def _print_keys(console: Console, job: Job, short_names: set[str]) -> None:
         option = f" ({job.choices[group]})" if group in job.choices else ""
         console.print(f"[bold]{'At the top' if group == 'settings' else group}[/]{escape(option)}")
         console.print(_keys(part, "" if group == "settings" else f"{group}.", short_names))
+
+
+def _print_launcher(console: Console, node: dict[str, Any]) -> None:
+    """The keys of a launcher of ours; Hydra's own has none."""
+    kind = get_class(node.pop("_target_"))
+    if issubclass(kind, CellLauncher):
+        console.print("[bold]hydra.launcher[/] (with -m)")
+        console.print(_keys(describe_call(kind, node, key="hydra.launcher"), "hydra.launcher.", set()))
 
 
 def _keys(part: Description, prefix: str, short_names: set[str]) -> Table:

@@ -1,10 +1,14 @@
-"""A model of the user's own that ends its training as it is told to."""
+"""What tests of sweeps share: no pictures, the names of the trained cells, a model that ends as it is told to."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from cifarlab.sweeps import sweeper
+from cifarlab.training import run as run_module
 
 FATED_NETS = """
 import os
@@ -55,3 +59,30 @@ def fated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     (tmp_path / "own" / "fated_nets.py").write_text(FATED_NETS)
     monkeypatch.syspath_prepend(tmp_path / "own")
     return ("-m", "--config-dir", str(tmp_path / "own"), "allow=[fated_nets]", "model=fated")
+
+
+@pytest.fixture
+def summaries(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The sweeps that were summed up; the pictures themselves, which take most of the time, are tested elsewhere."""
+    made: list[Path] = []
+
+    def summarize(directory: Path) -> Path:
+        made.append(directory)
+        return directory / "summary" / "index.html"
+
+    monkeypatch.setattr(sweeper, "summarize", summarize)
+    return made
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the cells that were trained, in order."""
+    names: list[str] = []
+    real = run_module._fit
+
+    def fit(sitting: Any, *given: Any) -> None:
+        names.append(sitting.directory.name)
+        real(sitting, *given)
+
+    monkeypatch.setattr(run_module, "_fit", fit)
+    return names

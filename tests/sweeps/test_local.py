@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cifarlab.result import Identity
-from cifarlab.sweeps import sweeper
 from cifarlab.sweeps.launchers import local
 from cifarlab.sweeps.launchers.launching import CellRun
 from cifarlab.sweeps.launchers.local import LocalLauncher, visible_gpus
@@ -29,20 +28,8 @@ OF_ANY_MODEL = (
     "trainer.progress_bar=false", "trainer.accelerator=cpu", "figures=[]",
 )  # fmt: skip
 TINY = (*OF_ANY_MODEL, "width=4", "blocks=1")
+pytestmark = pytest.mark.usefixtures("summaries")
 LOCAL = ("hydra/launcher=local", "hydra.launcher.jobs=2", "hydra.launcher.threads=1")
-
-
-@pytest.fixture(autouse=True)
-def summaries(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The sweeps that were summed up; the pictures themselves, which take most of the time, are tested elsewhere."""
-    made: list[Path] = []
-
-    def summarize(directory: Path) -> Path:
-        made.append(directory)
-        return directory / "summary" / "index.html"
-
-    monkeypatch.setattr(sweeper, "summarize", summarize)
-    return made
 
 
 def outcome(directory: Path) -> dict[str, Any]:

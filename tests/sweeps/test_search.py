@@ -13,13 +13,11 @@ from typing import Any
 import pytest
 
 from cifarlab.result import Identity, Result, Status
-from cifarlab.sweeps import sweeper
 from cifarlab.sweeps.grid import Grid
 from cifarlab.sweeps.ledger import Cell, Ledger, locked
 from cifarlab.sweeps.preflight import Planned, Refused
 from cifarlab.sweeps.searching.search import Search
 from cifarlab.sweeps.searching.space import Space
-from cifarlab.training import run as run_module
 from cifarlab.training.search_settings import SearchSettings
 
 optuna = pytest.importorskip("optuna", reason="the extra `optuna` is not installed")
@@ -293,25 +291,6 @@ def test_the_lock_of_the_ledger_is_free_while_a_cell_runs(tmp_path: Path) -> Non
     next(next(stub.search().rounds()))
     with locked(tmp_path):
         pass
-
-
-@pytest.fixture
-def summaries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeper, "summarize", lambda directory: directory / "summary" / "index.html")
-
-
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the cells that were trained, in order."""
-    names: list[str] = []
-    real = run_module._fit
-
-    def fit(sitting: Any, *given: Any) -> None:
-        names.append(sitting.directory.name)
-        real(sitting, *given)
-
-    monkeypatch.setattr(run_module, "_fit", fit)
-    return names
 
 
 def outcome(directory: Path) -> dict[str, Any]:

@@ -17,7 +17,6 @@ import pytest
 
 from cifarlab.sweeps import sweeper
 from cifarlab.sweeps.ledger import claimed
-from cifarlab.training import run as run_module
 from cifarlab.training.records import StopWhenDiverged
 
 TrainPy = Callable[..., Any]
@@ -27,33 +26,6 @@ TINY = (
     "trainer.progress_bar=false", "trainer.accelerator=cpu", "figures=[]",
 )  # fmt: skip
 OF_ANY_MODEL = tuple(argument for argument in TINY if not argument.startswith(("width", "blocks")))
-
-
-@pytest.fixture
-def summaries(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The sweeps that were summed up; the pictures themselves, which take most of the time, are tested elsewhere."""
-    made: list[Path] = []
-
-    def summarize(directory: Path) -> Path:
-        made.append(directory)
-        return directory / "summary" / "index.html"
-
-    monkeypatch.setattr(sweeper, "summarize", summarize)
-    return made
-
-
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the cells that were trained, in order."""
-    names: list[str] = []
-    real = run_module._fit
-
-    def fit(sitting: Any, *given: Any) -> None:
-        names.append(sitting.directory.name)
-        real(sitting, *given)
-
-    monkeypatch.setattr(run_module, "_fit", fit)
-    return names
 
 
 def outcome(directory: Path) -> dict[str, Any]:

@@ -281,7 +281,11 @@ def _plain(node: Any) -> dict[str, Any]:
 
 def _check_place(overrides: Sequence[str]) -> None:
     """Refuse a folder of the user's own: a sweep must find its cells again by its name."""
-    wrong = [override for override in overrides if override.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir="))]
+    wrong = [
+        override
+        for override in overrides
+        if override.lstrip("+").startswith(("hydra.sweep.dir=", "hydra.sweep.subdir="))
+    ]
     if wrong:
         raise ConfigError(
             [f"{override}: a sweep lies in {MULTIRUN}/NAME, which sweep=NAME chooses" for override in wrong]

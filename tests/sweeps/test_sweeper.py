@@ -383,3 +383,14 @@ def test_a_folder_of_ones_own_is_refused_with_the_key_that_names_the_sweep(train
     assert done.code == 2
     assert f"hydra.sweep.dir={tmp_path}/mine: a sweep lies in multirun/NAME, which sweep=NAME chooses" in done.err
     assert not list((tmp_path / "multirun").glob("*/*"))
+
+
+def test_a_folder_of_ones_own_in_a_yaml_file_is_refused_too(train_py, tmp_path: Path) -> None:
+    mine = tmp_path / "conf" / "experiment" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("# @package _global_\nhydra:\n  sweep:\n    dir: elsewhere\n    subdir: cell\n")
+    done = train_py("-m", *TINY, "width=4,5", "experiment=mine", f"hydra.searchpath=[file://{tmp_path}/conf]")
+    assert done.code == 2
+    assert "hydra.sweep.dir=elsewhere: " in done.err
+    assert "hydra.sweep.subdir=cell: " in done.err
+    assert not (tmp_path / "multirun").exists()

@@ -75,7 +75,7 @@ class ResumingSweeper(Sweeper):
             ConfigError: a cell cannot be run; nothing was started.
             SystemExit: 1 if a cell of this command failed, diverged or was interrupted.
         """
-        _check_place(self._config.hydra.overrides.hydra)
+        _check_place(self._config.hydra.sweep)
         grid = Grid.parse([*self._axes_of_the_config(), *arguments], self._context.config_loader)
         first = self._compose(grid.first())
         settings, search, choices = self._settings(first, grid), _search_settings(first), choices_of(first.hydra)
@@ -279,17 +279,13 @@ def _plain(node: Any) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(node)))
 
 
-def _check_place(overrides: Sequence[str]) -> None:
+def _check_place(sweep: DictConfig) -> None:
     """Refuse a folder of the user's own: a sweep must find its cells again by its name."""
-    wrong = [
-        override
-        for override in overrides
-        if override.lstrip("+").startswith(("hydra.sweep.dir=", "hydra.sweep.subdir="))
-    ]
+    given = cast(dict[str, Any], OmegaConf.to_container(sweep, resolve=False))
+    ours = {"dir": str(MULTIRUN), "subdir": "${hydra.job.num}"}
+    wrong = [f"hydra.sweep.{key}={value}" for key, value in given.items() if value != ours.get(key)]
     if wrong:
-        raise ConfigError(
-            [f"{override}: a sweep lies in {MULTIRUN}/NAME, which sweep=NAME chooses" for override in wrong]
-        )
+        raise ConfigError([f"{each}: a sweep lies in {MULTIRUN}/NAME, which sweep=NAME chooses" for each in wrong])
 
 
 def _check_figures(asked: Sequence[str], axes: Sequence[str]) -> None:

@@ -2,10 +2,11 @@
 
     python -m benchmarks.speedrun [--experiment speedrun_cpu speedrun_cpu94] [--rounds 1] [--epochs N] [--limit N]
 
-The bare loop has the project's net and its Muon, and nothing else of it: pictures in memory as normalised floats, flip
-and shift written out, a loop over batches, no Lightning, no callbacks, no records. Both sides use the quiet allocator,
-channels_last and bfloat16 where the CPU has it. Seconds are those of training alone, without reading the data and
-without the test. Each side runs in processes of its own, in the order ours, bare, bare, ours, and so on.
+The bare loop takes its numbers from the experiment's YAML, and has the project's net, its Muon and its views at test
+time; the rest is its own: pictures in memory as normalised floats, flip and shift written out, a loop over batches, no
+Lightning, no callbacks, no records. Both sides use the quiet allocator, channels_last and bfloat16 where the CPU has
+it. Seconds are those of training alone, without reading the data and without the test. Each side runs in processes of
+its own, in the order ours, bare, bare, ours, and so on.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,12 +30,10 @@ from cifarlab.data.cifar import CIFAR10
 from cifarlab.models.speedrun import Speedrun
 from cifarlab.training.hardware import device_name, has_native_bfloat16, quiet_allocator
 from cifarlab.training.optimizers import muon
+from cifarlab.training.tta import Views, mean_logits
 
 ROOT = Path(__file__).resolve().parents[1]
-# Experiment -> widths, epochs, batch size; the rest of the recipe is common to both.
-RECIPES = {"speedrun_cpu": ((32, 128, 128), 4, 1000), "speedrun_cpu94": ((64, 256, 256), 8, 2000)}
-LABEL_SMOOTHING = 0.2
-SHIFT = 2
+EXPERIMENTS = ("speedrun_cpu", "speedrun_cpu94")
 
 
 def data_root() -> Path:
@@ -45,53 +45,53 @@ def normalised(images: Tensor) -> Tensor:
     return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-def shifted(padded: Tensor, size: int) -> Tensor:
-    """A window of each padded picture at a random place, shift by shift."""
-    places = torch.randint(0, 2 * SHIFT + 1, (2, len(padded)))
-    out = torch.empty(len(padded), 3, size, size).contiguous(memory_format=torch.channels_last)
-    for top in range(2 * SHIFT + 1):
-        for left in range(2 * SHIFT + 1):
+def shifted(images: Tensor, shift: int) -> Tensor:
+    """Each picture moved by up to `shift` pixels either way, reflected at the edge, place by place."""
+    size, padded = images.shape[3], F.pad(images, (shift,) * 4, mode="reflect")
+    places = torch.randint(0, 2 * shift + 1, (2, len(images)))
+    out = torch.empty_like(images, memory_format=torch.channels_last)
+    for top in range(2 * shift + 1):
+        for left in range(2 * shift + 1):
             chosen = (places[0] == top) & (places[1] == left)
             out[chosen] = padded[chosen, :, top : top + size, left : left + size]
     return out
 
 
 def bare(experiment: str, epochs: int | None, limit: int | None) -> dict[str, float]:
-    """Train and test once; seconds of training and the plain test accuracy."""
-    widths, usual_epochs, batch_size = RECIPES[experiment]
-    epochs = epochs or usual_epochs
+    """Train and test once; seconds of training, and test accuracy without and with the recipe's views."""
+    recipe: Any = OmegaConf.to_object(OmegaConf.load(ROOT / "conf" / "experiment" / f"{experiment}.yaml"))
+    batch_size, epochs = recipe["batch_size"], epochs or recipe["epochs"]
     quiet_allocator()
     torch.manual_seed(0)
     source = CIFAR10()
     source.prepare(data_root())
     splits = source.load(data_root())
     images, labels = normalised(splits["train"].images[:limit]), splits["train"].labels[:limit]
-    net = Speedrun(10, widths=widths).to(memory_format=torch.channels_last)
+    net = Speedrun(10, **recipe["model"]).to(memory_format=torch.channels_last)
     net.fit_to_images(images[:5000])
-    optimizer = muon(
-        net, bias_lr=0.053 * batch_size, head_lr=0.67 * batch_size, weight_decay=2e-6 * batch_size,
-        decay_norm_and_bias=True,
-    )  # fmt: skip
+    optimizer = muon(net, lr=recipe["lr"], **recipe["optimizer"])
     peaks = [group["lr"] for group in optimizer.param_groups]
     batches = -(-len(images) // batch_size)
     step, since = 0, time.perf_counter()
     mirrored = torch.rand(len(images)) < 0.5
     for _ in range(epochs):
         turned = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
-        pictures = shifted(F.pad(turned, (SHIFT,) * 4, mode="reflect"), images.shape[3])
+        pictures = shifted(turned, recipe["augment"]["crop"]["padding"])
         mirrored = ~mirrored
         for rows in torch.randperm(len(images)).split(batch_size):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * (1 - step / (epochs * batches))
             with autocast():
                 logits = net(pictures[rows].contiguous(memory_format=torch.channels_last))
-            loss = F.cross_entropy(logits.float(), labels[rows], label_smoothing=LABEL_SMOOTHING)
+            loss = F.cross_entropy(logits.float(), labels[rows], label_smoothing=recipe["label_smoothing"])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             step += 1
     seconds = time.perf_counter() - since
-    return {"seconds": seconds, "test/acc": accuracy(net, normalised(splits["test"].images), splits["test"].labels)}
+    test, answers = normalised(splits["test"].images), splits["test"].labels
+    views: dict[str, Views] = {"test/acc": "none", "test/acc_tta": recipe["tta"]}
+    return {"seconds": seconds} | {name: accuracy(net, test, answers, each) for name, each in views.items()}
 
 
 def autocast() -> torch.autocast:
@@ -99,10 +99,10 @@ def autocast() -> torch.autocast:
 
 
 @torch.no_grad()
-def accuracy(net: Speedrun, images: Tensor, labels: Tensor) -> float:
+def accuracy(net: Speedrun, images: Tensor, labels: Tensor, views: Views) -> float:
     net.eval()
     with autocast():
-        guesses = torch.cat([net(part).argmax(1) for part in images.split(1000)])
+        guesses = torch.cat([mean_logits(net, part, net(part), views).argmax(1) for part in images.split(1000)])
     return (guesses == labels).float().mean().item()
 
 
@@ -120,7 +120,7 @@ def ours(experiment: str, epochs: int | None, limit: int | None) -> dict[str, fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--experiment", nargs="+", choices=RECIPES, default=[*RECIPES])
+    parser.add_argument("--experiment", nargs="+", choices=EXPERIMENTS, default=[*EXPERIMENTS])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--limit", type=int, help="training pictures")

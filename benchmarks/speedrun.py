@@ -6,7 +6,8 @@ The bare loop takes its numbers from the experiment's YAML, and has the project'
 time; the rest is its own: pictures in memory as normalised floats, flip and shift written out, a loop over batches, no
 Lightning, no callbacks, no records. Both sides use the quiet allocator, channels_last and bfloat16 where the CPU has
 it. Seconds are those of training alone, without reading the data and without the test. Each side runs in processes of
-its own, in the order ours, bare, bare, ours, and so on.
+its own, in the order ours, bare, bare, ours, and so on; the rounds have the seeds 0, 1, and so on. A seed means other
+draws on the two sides, so accuracies are compared over rounds, not in pairs.
 """
 
 from __future__ import annotations
@@ -57,12 +58,12 @@ def shifted(images: Tensor, shift: int) -> Tensor:
     return out
 
 
-def bare(experiment: str, epochs: int | None, limit: int | None) -> dict[str, float]:
+def bare(experiment: str, seed: int, epochs: int | None, limit: int | None) -> dict[str, float]:
     """Train and test once; seconds of training, and test accuracy without and with the recipe's views."""
     recipe: Any = OmegaConf.to_object(OmegaConf.load(ROOT / "conf" / "experiment" / f"{experiment}.yaml"))
     batch_size, epochs = recipe["batch_size"], epochs or recipe["epochs"]
     quiet_allocator()
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     source = CIFAR10()
     source.prepare(data_root())
     splits = source.load(data_root())
@@ -106,11 +107,11 @@ def accuracy(net: Speedrun, images: Tensor, labels: Tensor, views: Views) -> flo
     return (guesses == labels).float().mean().item()
 
 
-def ours(experiment: str, epochs: int | None, limit: int | None) -> dict[str, float]:
+def ours(experiment: str, seed: int, epochs: int | None, limit: int | None) -> dict[str, float]:
     """`train.py`, from its own result."""
     given = [f"{key}={value}" for key, value in (("epochs", epochs), ("limit", limit)) if value is not None]
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(ROOT / "train.py"), f"experiment={experiment}", *given]
+        command = [sys.executable, str(ROOT / "train.py"), f"experiment={experiment}", f"seed={seed}", *given]
         command += ["trainer.progress_bar=false", f"hydra.run.dir={folder}/run", f"data.root={data_root().resolve()}"]
         subprocess.run(command, check=True, capture_output=True, cwd=folder)
         result = json.loads((Path(folder) / "run" / "result.json").read_text())
@@ -124,29 +125,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--limit", type=int, help="training pictures")
-    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--bare", type=int, metavar="SEED", help=argparse.SUPPRESS)
     given: Any = parser.parse_args()
-    if given.bare:
-        print(json.dumps(bare(given.experiment[0], given.epochs, given.limit)))
+    if given.bare is not None:
+        print(json.dumps(bare(given.experiment[0], given.bare, given.epochs, given.limit)))
         return
     print(f"{device_name(torch.device('cpu'))}, torch {torch.__version__}")
     for experiment in given.experiment:
         found: dict[str, list[dict[str, float]]] = {"ours": [], "bare": []}
         for number in range(2 * given.rounds):
             who = "ours" if number % 4 in (0, 3) else "bare"
-            if who == "ours":
-                outcome = ours(experiment, given.epochs, given.limit)
-            else:
-                outcome = in_own_process(experiment, given.epochs, given.limit)
+            once = ours if who == "ours" else in_own_process
+            outcome = once(experiment, number // 2, given.epochs, given.limit)
             found[who].append(outcome)
             shown = "  ".join(f"{name} {value:.4f}" for name, value in outcome.items() if name != "seconds")
-            print(f"{experiment}  {who:<5}{outcome['seconds']:8.1f} s  {shown}", flush=True)
+            print(f"{experiment}  seed {number // 2}  {who:<5}{outcome['seconds']:8.1f} s  {shown}", flush=True)
         ratio = sum(each["seconds"] for each in found["ours"]) / sum(each["seconds"] for each in found["bare"])
         print(f"{experiment}  seconds of ours / bare: {ratio:.3f}", flush=True)
 
 
-def in_own_process(experiment: str, epochs: int | None, limit: int | None) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.speedrun", "--bare", "--experiment", experiment]
+def in_own_process(experiment: str, seed: int, epochs: int | None, limit: int | None) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.speedrun", f"--bare={seed}", "--experiment", experiment]
     command += [f"--{name}={value}" for name, value in (("epochs", epochs), ("limit", limit)) if value is not None]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     outcome: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

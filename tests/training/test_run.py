@@ -15,10 +15,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from cifarlab.models.speedrun import Speedrun
 from cifarlab.training import checkpoints, classifier
 from cifarlab.training.interruption import Interrupted
 from cifarlab.training.job import Job
+from cifarlab.training.optimizers import muon
 from cifarlab.training.reopen import evaluate_again, reopen, trained_net
+from cifarlab.training.run import first_pictures
 
 MakeJob = Callable[..., Job]
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -302,3 +305,44 @@ def test_a_moving_average_resumes_to_the_digit(
         stop_once(patch, "within an epoch")
         tiny_job(*overrides).execute(tmp_path / "parts")
     assert tiny_job(*overrides).execute(tmp_path / "parts").metrics == whole.metrics
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
+def test_a_run_is_a_loop_written_by_hand_to_the_last_bit(
+    compose_job: MakeJob, tiny: tuple[str, ...], tmp_path: Path, precision: str
+) -> None:
+    """Lightning, callbacks and records change nothing in the arithmetic of a speed run."""
+    overrides = [override for override in tiny if "width" not in override and "precision" not in override]
+    recipe = (
+        "++batch_size=50",
+        "++epochs=3",
+        "++data.val_fraction=0",
+        "++label_smoothing=0.2",
+        f"++precision={precision}",
+    )
+    choices = ("model=speedrun", "optimizer=muon", "schedule=linear", "augment=[alternating_flip,crop]")
+    job = compose_job(*overrides, *choices, *recipe, "++model.widths=[4,8,8]", "++lr=0.24", "++optimizer.head_lr=30")
+    assert job.execute(tmp_path).status == "finished"
+
+    data = job.make_data()
+    data.setup()
+    batches = data.train_dataloader()
+    torch.manual_seed(0)
+    net = Speedrun(10, widths=(4, 8, 8)).to(memory_format=torch.channels_last)
+    net.fit_to_images(first_pictures(data))
+    optimizer = muon(net, lr=0.24, head_lr=30)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    for step in range(3 * len(batches)):
+        images, labels = batches.batch(*divmod(step, len(batches)))
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * (1 - step / (3 * len(batches)))
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+            logits = net(images)
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(logits.float(), labels, label_smoothing=0.2).backward()
+        optimizer.step()
+
+    assert len(batches) > 1
+    trained = trained_net(job, tmp_path, 10).state_dict()
+    for name, by_hand in net.state_dict().items():
+        assert torch.equal(trained[name], by_hand), name

@@ -174,7 +174,6 @@ def test_output_layer_gives_the_logits(name: str) -> None:
         ("resnet20", {"width": 4, "gate": "sparse", "dropout_at": "after_addition"}),
         ("highway", {"width": 4, "layers": 2}),
         ("speedrun", {"widths": (4, 8, 8)}),
-        ("speedrun", {"widths": (4, 8, 8), "ghost_batch": 2}),
     ],
 )
 def test_compiles_without_a_graph_break(name: str, arguments: dict[str, Any]) -> None:

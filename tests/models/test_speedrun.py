@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cifarlab.models.speedrun import QuickBatchNorm, Speedrun
+from cifarlab.models.speedrun import Speedrun
 
 
 def correlated_pictures() -> torch.Tensor:
@@ -84,32 +84,3 @@ def test_batch_norm_learns_a_shift_only_and_forgets_fast() -> None:
     norm(torch.full((4, 64, 2, 2), 10.0))
     torch.testing.assert_close(norm.running_mean, torch.full((64,), 4.0))
     assert (norm.weight.requires_grad, norm.bias.requires_grad) == (False, True)
-
-
-def test_ghost_batches_are_normalised_each_by_its_own_statistics() -> None:
-    ghost, plain = (QuickBatchNorm(3, size) for size in (4, None))
-    maps = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0)) * 2 + 1
-    maps[4:] += 3
-    torch.testing.assert_close(ghost(maps), torch.cat([plain(maps[:4]), plain(maps[4:])]))
-    halves = torch.stack([part.mean((0, 2, 3)) for part in maps.split(4)])
-    kept = 0.6**0.5  # each half moves the statistics so far that a step of two keeps 0.6
-    torch.testing.assert_close(ghost.running_mean, (1 - kept) * (kept * halves[0] + halves[1]))
-    ghost.eval()
-    plain.load_state_dict(ghost.state_dict())
-    torch.testing.assert_close(ghost(maps), plain.eval()(maps))
-
-
-def test_ghost_batches_share_a_rest_evenly() -> None:
-    norm = QuickBatchNorm(2, ghost_batch=4)
-    maps = torch.randn(9, 2, 3, 3, generator=torch.Generator().manual_seed(0))
-    for part in norm(maps).split(3):
-        torch.testing.assert_close(part.mean((0, 2, 3)), torch.zeros(2), rtol=0, atol=1e-6)
-
-
-def test_a_ghost_batch_as_large_as_the_batch_changes_nothing() -> None:
-    images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    nets = []
-    for size in (None, 6):
-        torch.manual_seed(0)
-        nets.append(Speedrun(10, widths=(4, 8, 8), ghost_batch=size))
-    assert torch.equal(nets[0](images), nets[1](images))

@@ -273,5 +273,6 @@ def test_allowed_in_words() -> None:
     assert said["pair"] == "a list, each a number or null"
     assert said["flag"] == "true or false"
     assert allowed(tuple[dict[str, object], ...]) == "a list, each a mapping"
+    assert allowed(tuple[int, int]) == "a list of 2, each an integer"
     assert allowed(Finetune | None) == "a mapping of head_epochs, lr, keep_statistics or null"
     assert allowed(Source) == "a mapping"  # of which keys, its _target_ says

@@ -157,7 +157,8 @@ def allowed(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(allowed(item) for item in arguments)
     if origin in (list, tuple):
-        return "a list, each " + allowed(arguments[0] if arguments else Any)
+        length = f" of {len(arguments)}" if origin is tuple and Ellipsis not in arguments else ""
+        return f"a list{length}, each {allowed(arguments[0] if arguments else Any)}"
     if origin is dict:
         return "a mapping"
     ours = _configurable_class(annotation, ())

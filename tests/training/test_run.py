@@ -321,14 +321,15 @@ def test_a_run_is_a_loop_written_by_hand_to_the_last_bit(
         f"++precision={precision}",
     )
     choices = ("model=speedrun", "optimizer=muon", "schedule=linear", "augment=[alternating_flip,crop]")
-    job = compose_job(*overrides, *choices, *recipe, "++model.widths=[4,8,8]", "++lr=0.24", "++optimizer.head_lr=30")
+    net_and_crop = ("++model.widths=[4,8,8]", "++model.depths=[2,2,3]", "++augment.crop.without_replacement=true")
+    job = compose_job(*overrides, *choices, *recipe, *net_and_crop, "++lr=0.24", "++optimizer.head_lr=30")
     assert job.execute(tmp_path).status == "finished"
 
     data = job.make_data()
     data.setup()
     batches = data.train_dataloader()
     torch.manual_seed(0)
-    net = Speedrun(10, widths=(4, 8, 8)).to(memory_format=torch.channels_last)
+    net = Speedrun(10, widths=(4, 8, 8), depths=(2, 2, 3)).to(memory_format=torch.channels_last)
     net.fit_to_images(first_pictures(data))
     optimizer = muon(net, lr=0.24, head_lr=30)
     peaks = [group["lr"] for group in optimizer.param_groups]

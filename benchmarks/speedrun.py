@@ -46,13 +46,15 @@ def normalised(images: Tensor) -> Tensor:
     return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-def shifted(images: Tensor, places: Tensor, shift: int) -> Tensor:
-    """Each picture at one of (2 shift + 1)^2 places, up to `shift` pixels either way, reflected at the edge."""
+def shifted(images: Tensor, shift: int) -> Tensor:
+    """Each picture moved by up to `shift` pixels either way, reflected at the edge, place by place."""
     size, padded = images.shape[3], F.pad(images, (shift,) * 4, mode="reflect")
+    places = torch.randint(0, 2 * shift + 1, (2, len(images)))
     out = torch.empty_like(images, memory_format=torch.channels_last)
-    for place in range((2 * shift + 1) ** 2):
-        (top, left), chosen = divmod(place, 2 * shift + 1), places == place
-        out[chosen] = padded[chosen, :, top : top + size, left : left + size]
+    for top in range(2 * shift + 1):
+        for left in range(2 * shift + 1):
+            chosen = (places[0] == top) & (places[1] == left)
+            out[chosen] = padded[chosen, :, top : top + size, left : left + size]
     return out
 
 
@@ -70,16 +72,12 @@ def bare(experiment: str, seed: int, epochs: int | None, limit: int | None) -> d
     net.fit_to_images(images[:5000])
     optimizer = muon(net, lr=recipe["lr"], **recipe["optimizer"])
     peaks = [group["lr"] for group in optimizer.param_groups]
-    batches, crop = -(-len(images) // batch_size), recipe["augment"]["crop"]
-    many = (2 * crop["padding"] + 1) ** 2
+    batches = -(-len(images) // batch_size)
     step, since = 0, time.perf_counter()
     mirrored = torch.rand(len(images)) < 0.5
-    orders = torch.rand(len(images), many).argsort(1)
-    for epoch in range(epochs):
+    for _ in range(epochs):
         turned = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
-        once_each = crop.get("without_replacement", False)
-        places = orders[:, epoch % many] if once_each else torch.randint(many, (len(images),))
-        pictures = shifted(turned, places, crop["padding"])
+        pictures = shifted(turned, recipe["augment"]["crop"]["padding"])
         mirrored = ~mirrored
         for rows in torch.randperm(len(images)).split(batch_size):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):

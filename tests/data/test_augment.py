@@ -377,32 +377,6 @@ def test_alternating_flip_knows_a_picture_by_its_index() -> None:
     assert stats.binomtest(int((straight[1:] == straight[:-1]).sum()), 9_999, 0.5).pvalue > UNLIKELY
 
 
-def test_crop_without_replacement_comes_to_every_place_once() -> None:
-    crop = Crop(padding=2, without_replacement=True)
-    corners = [crop.corners(Draw(torch.arange(2000), seed=5, epoch=epoch, step=epoch % 3)) for epoch in range(26)]
-    places = torch.stack([top * 5 + left for top, left in corners])
-    assert torch.equal(places[:25].sort(0).values, torch.arange(25)[:, None].expand(25, 2000))
-    assert torch.equal(places[25], places[0])
-    for epoch in range(25):
-        assert stats.chisquare(places[epoch].bincount(minlength=25)).pvalue > UNLIKELY / 25
-    pairs = (places[0] * 25 + places[1]).bincount(minlength=625).view(25, 25)
-    assert not pairs.diagonal().any()
-    assert stats.chisquare(pairs[~torch.eye(25, dtype=torch.bool)]).pvalue > UNLIKELY
-    assert len(places.T.unique(dim=0)) == 2000
-
-
-def test_crop_without_replacement_knows_a_picture_by_its_index() -> None:
-    crop, order = Crop(without_replacement=True), torch.randperm(5_000, generator=torch.Generator().manual_seed(0))
-    straight = torch.stack(crop.corners(Draw(torch.arange(5_000), seed=5, epoch=3)))
-    shuffled = torch.stack(crop.corners(Draw(order, seed=5, epoch=3, step=7, rank=1)))
-    other = torch.stack(crop.corners(Draw(torch.arange(5_000), seed=6, epoch=3)))
-    assert torch.equal(shuffled, straight[:, order])
-    assert stats.binomtest(int((straight == other).all(0).sum()), 5_000, 1 / 81).pvalue > UNLIKELY
-    mirrored = AlternatingFlip().sides(Draw(torch.arange(5_000), seed=5))[0].long()
-    table = (straight[0] * 9 + straight[1] + 81 * mirrored).bincount(minlength=162).view(2, 81)
-    assert stats.chi2_contingency(table.numpy()).pvalue > UNLIKELY
-
-
 # The pipeline
 
 

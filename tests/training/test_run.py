@@ -321,8 +321,8 @@ def test_a_run_is_a_loop_written_by_hand_to_the_last_bit(
         f"++precision={precision}",
     )
     choices = ("model=speedrun", "optimizer=muon", "schedule=linear", "augment=[alternating_flip,crop]")
-    net_and_crop = ("++model.widths=[4,8,8]", "++model.depths=[2,2,3]", "++augment.crop.without_replacement=true")
-    job = compose_job(*overrides, *choices, *recipe, *net_and_crop, "++lr=0.24", "++optimizer.head_lr=30")
+    size = ("++model.widths=[4,8,8]", "++model.depths=[2,2,3]")
+    job = compose_job(*overrides, *choices, *recipe, *size, "++lr=0.24", "++optimizer.head_lr=30")
     assert job.execute(tmp_path).status == "finished"
 
     data = job.make_data()

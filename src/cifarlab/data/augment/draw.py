@@ -57,33 +57,16 @@ class Draw:
         return self.uniform(0, 1) < probability
 
     def fixed_coins(self) -> Tensor:
-        """bool ``(B,)``, a fair coin a picture that stays the same in every epoch."""
-        return _hash(self.indices ^ self._salts(1)[0]) % 2 == 1
+        """bool ``(B,)``, a fair coin a picture that stays the same in every epoch: a hash of seed and index.
 
-    def fixed_order(self, count: int, *, at: int) -> Tensor:
-        """int64 ``(B,)``: what stands at place ``at`` of each picture's own order of ``0 .. count - 1``.
-
-        A picture keeps its order in every epoch; all orders are as likely.
+        The hash is two rounds of multiply and xor-shift on 32 bits, with a multiplier small enough for int64.
         """
-        salts = torch.tensor(self._salts(1 + count)[1:], device=self.indices.device)  # the first is the coin's
-        keys = _hash(self.indices[:, None] ^ salts)
-        return keys.argsort(dim=1, stable=True)[:, at]
-
-    def _salts(self, count: int) -> list[int]:
-        """The first ``count`` of the seed's own 32-bit numbers."""
-        return np.random.SeedSequence(self.seed).generate_state(count).tolist()
+        salt = int(np.random.SeedSequence(self.seed).generate_state(1)[0])
+        bits = (self.indices ^ salt) & 0xFFFFFFFF
+        for _ in range(2):
+            bits = ((bits >> 16) ^ bits) * 0x45D9F3B & 0xFFFFFFFF
+        return ((bits >> 16) ^ bits) % 2 == 1
 
     def to_device(self, numbers: np.ndarray | Sequence[float]) -> Tensor:
         """float32 tensor of host numbers, beside the pictures."""
         return torch.as_tensor(numbers, dtype=torch.float32).to(self.indices.device, non_blocking=True)
-
-
-def _hash(numbers: Tensor) -> Tensor:
-    """int64 of 32 random bits for each number, from its lower 32 bits.
-
-    Two rounds of multiply and xor-shift, with a multiplier small enough for int64.
-    """
-    bits = numbers & 0xFFFFFFFF
-    for _ in range(2):
-        bits = ((bits >> 16) ^ bits) * 0x45D9F3B & 0xFFFFFFFF
-    return (bits >> 16) ^ bits

@@ -17,27 +17,18 @@ class Crop:
     Args:
         padding: pixels added on each side before the cut; 0 leaves the picture as it is.
         fill: what the padding holds: `zero` is black, `reflect` mirrors the picture at its edge.
-        without_replacement: a picture comes to another place each epoch, until it has been at all (2 padding + 1)^2.
     """
 
     def __init__(
-        self,
-        *,
-        padding: Annotated[int, Ge(0), Le(16)] = 4,
-        fill: Literal["zero", "reflect"] = "zero",
-        without_replacement: bool = False,
+        self, *, padding: Annotated[int, Ge(0), Le(16)] = 4, fill: Literal["zero", "reflect"] = "zero"
     ) -> None:
         self.padding = padding
         self.fill = fill
-        self.without_replacement = without_replacement
 
     def corners(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """Top and left of each window in the padded picture, int64 ``(B,)`` in ``0 .. 2 * padding``."""
         places = 2 * self.padding + 1
-        if not self.without_replacement:
-            return draw.integers(places), draw.integers(places)
-        place = draw.fixed_order(places**2, at=draw.epoch % places**2)
-        return place // places, place % places
+        return draw.integers(places), draw.integers(places)
 
     def pad(self, pictures: Tensor) -> Tensor:
         """uint8 ``(B, H, W, 3)`` -> ``(B, H + 2 padding, W + 2 padding, 3)``.

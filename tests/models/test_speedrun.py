@@ -40,6 +40,15 @@ def test_whitened_outputs_are_uncorrelated_with_mean_square_one() -> None:
     assert not net.whiten.bias.any()
 
 
+def test_whitening_stays_finite_where_rounding_leaves_variances_below_zero() -> None:
+    grey = 1_000 * torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0)).expand(-1, 3, -1, -1)
+    patches = F.unfold(grey, 2).transpose(1, 2).reshape(-1, 12)
+    assert torch.linalg.eigvalsh(patches.T @ patches / len(patches)).min() < -5e-4
+    net = Speedrun(10, widths=(4, 4, 4))
+    net.fit_to_images(grey)
+    assert bool(net.whiten.weight.isfinite().all())
+
+
 def test_whitening_looks_at_the_first_5000_pictures() -> None:
     first, second = Speedrun(10, widths=(4, 4, 4)), Speedrun(10, widths=(4, 4, 4))
     images = torch.randn(5_010, 3, 4, 4, generator=torch.Generator().manual_seed(0))

@@ -24,7 +24,7 @@ from cifarlab.data.batches import Batches
 from cifarlab.data.images import ImageSet
 from cifarlab.data.seeds import Seeds
 from cifarlab.models.resnet import ResNet
-from cifarlab.training.hardware import device_name, has_native_bfloat16, quiet_allocator
+from cifarlab.training.hardware.device import device_name, has_native_bfloat16, quiet_allocator
 
 Batch = tuple[Tensor, Tensor]
 

@@ -29,9 +29,9 @@ from torch.nn import functional as F
 
 from cifarlab.data.cifar import CIFAR10
 from cifarlab.models.speedrun import Speedrun
-from cifarlab.training.hardware import device_name, has_native_bfloat16, quiet_allocator
-from cifarlab.training.optimizers import muon
-from cifarlab.training.tta import Views, mean_logits
+from cifarlab.training.hardware.device import device_name, has_native_bfloat16, quiet_allocator
+from cifarlab.training.optimizers.factories import muon
+from cifarlab.training.step.tta import Views, mean_logits
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ("speedrun_cpu", "speedrun_cpu94")

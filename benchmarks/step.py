@@ -41,13 +41,13 @@ from cifarlab.models.residual import ResidualCNN
 from cifarlab.models.resnet import ResNet
 from cifarlab.models.speedrun import Speedrun
 from cifarlab.models.tiny_vgg import TinyVGG
-from cifarlab.training.classifier import Classifier
-from cifarlab.training.hardware import device_name, has_native_bfloat16, quiet_allocator
-from cifarlab.training.optimizers import sgd
+from cifarlab.training.hardware.device import device_name, has_native_bfloat16, quiet_allocator
+from cifarlab.training.hardware.trainer import TrainerSettings
+from cifarlab.training.optimizers.factories import sgd
 from cifarlab.training.penalties import NoPenalty
-from cifarlab.training.records import Clock, StopWhenDiverged
+from cifarlab.training.records.history import Clock, StopWhenDiverged
 from cifarlab.training.schedules import one_cycle
-from cifarlab.training.trainer import TrainerSettings
+from cifarlab.training.step.classifier import Classifier
 
 NETS: dict[str, Callable[[int], nn.Module]] = {
     "tiny_vgg": TinyVGG,
@@ -230,7 +230,7 @@ def report(net: str, batch_size: int, rounds: list[dict[str, float]]) -> None:
 
 def checkpoint_seconds(make_net: Callable[[int], nn.Module]) -> float:
     """What writing a net's weights takes, once an epoch."""
-    from cifarlab.training.checkpoints import save_weights
+    from cifarlab.training.records.checkpoints import save_weights
 
     net = make_net(10)
     with tempfile.TemporaryDirectory() as directory:

@@ -13,8 +13,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from cifarlab.sweeps.compose import read_job
-from cifarlab.training.job import Job
+from cifarlab.job.job import Job
+from cifarlab.job.read import read_job
 from cifarlab.verbs import command_line
 
 CONF = Path(__file__).resolve().parents[1] / "conf"

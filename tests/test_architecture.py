@@ -21,11 +21,11 @@ FLOORS = {
     "figures": 0,
     "probes": 0,
     "result": 0,
-    "configure": 0,
     "training": 1,
     "summary": 1,
-    "sweeps": 2,
-    "verbs": 3,
+    "job": 2,
+    "sweeps": 3,
+    "verbs": 4,
 }
 KNOWS_HYDRA = {"sweeps", "verbs"}
 HEAVY = ("torch", "torchvision", "lightning", "timm", "hydra")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from cifarlab.job.job import Job
 from cifarlab.sweeps.grid import Grid
-from cifarlab.training.job import Job
 
 MakeJob = Callable[..., Job]
 CONF = Path(__file__).resolve().parents[1] / "conf"

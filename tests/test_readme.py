@@ -11,12 +11,12 @@ from typing import Any, get_args
 
 from omegaconf import OmegaConf
 
-from cifarlab.configure import allowed, config_key, config_parameters
 from cifarlab.data.augment import Augment
 from cifarlab.data.module import ImageData
-from cifarlab.training.search_settings import SearchSettings
-from cifarlab.training.settings import Settings
-from cifarlab.training.trainer import TrainerSettings
+from cifarlab.job.configure import allowed, config_key, config_parameters
+from cifarlab.job.search_settings import SearchSettings
+from cifarlab.job.settings import Settings
+from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.verbs.help import documented
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ from torch import nn
 
 from cifarlab.models.tiny_vgg import TinyVGG
 from cifarlab.models.weights import by_part, put_in, read_weights
-from cifarlab.training.checkpoints import save_weights
+from cifarlab.training.records.checkpoints import save_weights
 
 
 def small():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
 from cifarlab.sweeps.grid import Grid, cell_name
 from cifarlab.sweeps.intervals import Interval
 from cifarlab.sweeps.names import safe

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
 from cifarlab.result import Identity, Result
 from cifarlab.sweeps import sweeper
 from cifarlab.sweeps.launchers import one_by_one

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
 from cifarlab.result import Identity, Result
 from cifarlab.sweeps.ledger import Cell, Ledger, claimed, locked, read_outcome, set_aside
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
 from cifarlab.result import Identity
 from cifarlab.sweeps.launchers import ray_launcher
 from cifarlab.sweeps.launchers.launching import CellRun

@@ -12,11 +12,11 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from cifarlab.job.preflight import Planned
 from cifarlab.result import Identity, Result
 from cifarlab.sweeps import running as running_module
 from cifarlab.sweeps.launchers.launching import CellLauncher, CellRun
 from cifarlab.sweeps.ledger import Cell, claimed
-from cifarlab.sweeps.preflight import Planned
 from cifarlab.sweeps.progress import Progress
 from cifarlab.sweeps.running import ELSEWHERE, Running
 

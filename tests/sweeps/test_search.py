@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from cifarlab.job.preflight import Planned, Refused
+from cifarlab.job.search_settings import SearchSettings
 from cifarlab.result import Identity, Result, Status
 from cifarlab.sweeps.grid import Grid
 from cifarlab.sweeps.ledger import Cell, Ledger, locked
-from cifarlab.sweeps.preflight import Planned, Refused
 from cifarlab.sweeps.searching.search import Search
 from cifarlab.sweeps.searching.space import Space
-from cifarlab.training.search_settings import SearchSettings
 
 optuna = pytest.importorskip("optuna", reason="the extra `optuna` is not installed")
 from cifarlab.sweeps.searching.study import Study  # noqa: E402

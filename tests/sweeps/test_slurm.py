@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
 from cifarlab.result import Identity, Result
 from cifarlab.sweeps.launchers import slurm, slurm_queue, slurm_task
 from cifarlab.sweeps.launchers.launching import CellRun
 from cifarlab.sweeps.launchers.slurm import SlurmLauncher
-from cifarlab.training.interruption import Interrupted, raising_on_signals
+from cifarlab.training.records.interruption import Interrupted, raising_on_signals
 
 cloudpickle = pytest.importorskip("cloudpickle", reason="pip install -e '.[slurm]'")
 pytest.importorskip("submitit", reason="pip install -e '.[slurm]'")

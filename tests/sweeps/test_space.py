@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
 from cifarlab.sweeps.grid import Grid
 from cifarlab.sweeps.intervals import Interval
 from cifarlab.sweeps.searching.space import Space

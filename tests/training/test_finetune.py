@@ -13,14 +13,15 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
+from cifarlab.job.job import Job
 from cifarlab.models.transfer import Transfer
-from cifarlab.training import checkpoints, classifier
-from cifarlab.training.classifier import Classifier
 from cifarlab.training.finetune import Finetune, TwoPhases, head_of, norms_outside, refuse_many_devices
-from cifarlab.training.interruption import Interrupted
-from cifarlab.training.job import Job
-from cifarlab.training.optimizers import muon, sgd
+from cifarlab.training.optimizers.factories import muon, sgd
+from cifarlab.training.records import checkpoints
+from cifarlab.training.records.interruption import Interrupted
+from cifarlab.training.step import classifier
+from cifarlab.training.step.classifier import Classifier
 
 MakeJob = Callable[..., Job]
 SMALL = ("model=transfer", "++model.name=test_resnet", "++model.stages=2", "++model.hidden=[8]", "++dropout=0.2")

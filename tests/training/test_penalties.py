@@ -11,7 +11,7 @@ from torch import nn
 
 from cifarlab.models.gates import SparseGate
 from cifarlab.training import penalties
-from cifarlab.training.optimizers import muon, sgd
+from cifarlab.training.optimizers.factories import muon, sgd
 from cifarlab.training.penalties import ElasticNet, NoPenalty, Penalty, SparseGates
 
 

@@ -15,13 +15,14 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from cifarlab.job.job import Job
+from cifarlab.job.reopen import evaluate_again, reopen, trained_net
 from cifarlab.models.speedrun import Speedrun
-from cifarlab.training import checkpoints, classifier
-from cifarlab.training.interruption import Interrupted
-from cifarlab.training.job import Job
-from cifarlab.training.optimizers import muon
-from cifarlab.training.reopen import evaluate_again, reopen, trained_net
+from cifarlab.training.optimizers.factories import muon
+from cifarlab.training.records import checkpoints
+from cifarlab.training.records.interruption import Interrupted
 from cifarlab.training.run import first_pictures
+from cifarlab.training.step import classifier
 
 MakeJob = Callable[..., Job]
 CONF = Path(__file__).resolve().parents[2] / "conf"

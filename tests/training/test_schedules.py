@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
 from cifarlab.training import schedules
-from cifarlab.training.optimizers import adamw, muon, sgd
+from cifarlab.training.optimizers.factories import adamw, muon, sgd
 from cifarlab.training.schedules import Budget
 
 BUDGET = Budget(epochs=10, steps_per_epoch=20)

@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
 from cifarlab.verbs import command_line
 from cifarlab.verbs.command_line import prepare, quote_path, register_resolvers
 
@@ -227,7 +227,7 @@ def test_a_stopped_run_goes_on_by_resume_or_in_its_own_directory(
 ) -> None:
     command = (*TINY, "epochs=3")
     assert train_py(*command, "hydra.run.dir=whole").code == 0
-    from cifarlab.training import records
+    from cifarlab.training.records import history as records
 
     real = records.History.on_train_epoch_end
 

@@ -9,7 +9,7 @@ import pytest
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from cifarlab.configure import config_parameters
+from cifarlab.job.configure import config_parameters
 from cifarlab.models.residual import ResidualCNN
 from cifarlab.verbs.help import documented, headline, show_help
 

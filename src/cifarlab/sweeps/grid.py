@@ -13,12 +13,12 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
+from cifarlab.job.job import NOT_IN_KEY
 from cifarlab.result import digest
 from cifarlab.sweeps.exclusions import Exclusion, find
 from cifarlab.sweeps.intervals import Interval
 from cifarlab.sweeps.names import assignment, bare, fitting, safe
-from cifarlab.training.job import NOT_IN_KEY
 
 # Overrides that say how a sweep is run or shown, not what is trained.
 BESIDE_THE_KEY = {

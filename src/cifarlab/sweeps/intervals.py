@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
 from cifarlab.sweeps.names import bare
 
 SHORT = 10  # values that a figure has room for, each in a place of its own

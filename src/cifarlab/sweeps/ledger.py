@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
 from cifarlab.result import FILE, SCHEMA, write_json
 from cifarlab.sweeps.names import bare, fitting
 

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cifarlab.job.preflight import Refused
+from cifarlab.job.search_settings import SearchSettings
 from cifarlab.sweeps.ledger import Cell
 from cifarlab.sweeps.names import bare
-from cifarlab.sweeps.preflight import Refused
 from cifarlab.sweeps.searching.space import Space
-from cifarlab.training.cost import Cost
-from cifarlab.training.search_settings import SearchSettings
+from cifarlab.training.hardware.cost import Cost
 
 COLOURS = {"finished": "green", "failed": "red", "diverged": "red", "interrupted": "yellow", "pruned": "blue"}
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from cifarlab.job.preflight import Planned
 from cifarlab.result import Result
 from cifarlab.sweeps.launchers.commands import cell_run
 from cifarlab.sweeps.launchers.launching import CellLauncher, CellRun
 from cifarlab.sweeps.launchers.worker import last_words
 from cifarlab.sweeps.ledger import DONE, MISSING, Cell, claimed, read_outcome, status_of
-from cifarlab.sweeps.preflight import Planned
 from cifarlab.sweeps.progress import Progress
 
 ELSEWHERE = "another process is at it"

@@ -21,26 +21,26 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.markup import escape
 
-from cifarlab.configure import ConfigError, describe_call, unknown
 from cifarlab.figures import OF_A_RUN
+from cifarlab.job.configure import ConfigError, describe_call, unknown
+from cifarlab.job.explain import explain
+from cifarlab.job.job import Job
+from cifarlab.job.preflight import Checked, Planned, Refused, preflight, refusal
+from cifarlab.job.read import read_job
+from cifarlab.job.reopen import choices_of
+from cifarlab.job.search_settings import SearchSettings
+from cifarlab.job.settings import Settings
 from cifarlab.summary import summarize
 from cifarlab.summary.plots import figure_names
-from cifarlab.sweeps.compose import read_job
-from cifarlab.sweeps.explain import explain
 from cifarlab.sweeps.grid import OF_THE_GRID, Grid, cell_name
 from cifarlab.sweeps.launchers.launching import CellLauncher
 from cifarlab.sweeps.launchers.one_by_one import OneByOne
 from cifarlab.sweeps.ledger import Cell, Ledger, locked, set_aside, status_of
 from cifarlab.sweeps.names import bare
-from cifarlab.sweeps.preflight import Checked, Planned, Refused, preflight, refusal
 from cifarlab.sweeps.progress import Progress
 from cifarlab.sweeps.running import ELSEWHERE, OnEnd, Running
 from cifarlab.sweeps.searching.search import Search, check_search, open_study
 from cifarlab.sweeps.searching.space import Space
-from cifarlab.training.job import Job
-from cifarlab.training.reopen import choices_of
-from cifarlab.training.search_settings import SearchSettings
-from cifarlab.training.settings import Settings
 
 MULTIRUN = Path("multirun")
 SWEEP_NAME = re.compile(r"[A-Za-z0-9._+-]*[A-Za-z0-9][A-Za-z0-9._+-]*")

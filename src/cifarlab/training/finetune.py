@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import nn
 from torch.optim import Optimizer
 
-from cifarlab.training.classifier import MakeOptimizer, MakeSchedule, classifier_of
 from cifarlab.training.schedules import Budget
+from cifarlab.training.step.classifier import MakeOptimizer, MakeSchedule, classifier_of
 
 
 class Finetune:

@@ -24,21 +24,21 @@ from cifarlab.figures.confusion import confusion
 from cifarlab.figures.curves import curves
 from cifarlab.models.weights import without_weights
 from cifarlab.result import Identity, Result, Status, write_text
-from cifarlab.training.checkpoints import BestWeights, LastState, discard, load_weights
-from cifarlab.training.classifier import Classifier, MakeOptimizer, MakeSchedule
-from cifarlab.training.cost import cost
-from cifarlab.training.ema import WeightEMA
-from cifarlab.training.environment import write_environment
-from cifarlab.training.evaluation import Evaluation, evaluate
 from cifarlab.training.finetune import Finetune, StopInTheSecondPhase, TwoPhases
-from cifarlab.training.hardware import device_name, peak_memory_bytes, quiet_allocator, reset_peak_memory
-from cifarlab.training.interruption import Interrupted, raising_on_signals
-from cifarlab.training.loggers import Loggers, close, log_hyperparameters
+from cifarlab.training.hardware.cost import cost
+from cifarlab.training.hardware.device import device_name, peak_memory_bytes, quiet_allocator, reset_peak_memory
+from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.penalties import NoPenalty, Penalty
-from cifarlab.training.records import Clock, Diverged, History, StopWhenDiverged, read_metrics
-from cifarlab.training.trainer import TrainerSettings
-from cifarlab.training.tta import Views
-from cifarlab.training.watching import Pruned, Watch, Watching
+from cifarlab.training.records.checkpoints import BestWeights, LastState, discard, load_weights
+from cifarlab.training.records.environment import write_environment
+from cifarlab.training.records.history import Clock, Diverged, History, StopWhenDiverged, read_metrics
+from cifarlab.training.records.interruption import Interrupted, raising_on_signals
+from cifarlab.training.records.loggers import Loggers, close, log_hyperparameters
+from cifarlab.training.records.watching import Pruned, Watch, Watching
+from cifarlab.training.step.classifier import Classifier, MakeOptimizer, MakeSchedule
+from cifarlab.training.step.ema import WeightEMA
+from cifarlab.training.step.evaluation import Evaluation, evaluate
+from cifarlab.training.step.tta import Views
 
 MakeNet = Callable[[int], nn.Module]
 Keep = Literal["all", "best", "none"]

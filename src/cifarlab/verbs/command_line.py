@@ -15,8 +15,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cifarlab.configure import ConfigError
-from cifarlab.sweeps.explain import explain
+from cifarlab.job.configure import ConfigError
+from cifarlab.job.explain import explain
 
 CONF = Path(sys.argv[0]).resolve().parent / "conf"
 # Keys whose value is a path: it may hold what Hydra's grammar would take for a list, a sweep or an assignment.

@@ -12,10 +12,10 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from cifarlab.configure import ConfigError, config_parameters, describe_call
 from cifarlab.data.augment import Augment
 from cifarlab.figures import confusion as matrix
 from cifarlab.figures import pictures
+from cifarlab.job.configure import ConfigError, config_parameters, describe_call
 from cifarlab.probes.ascent import climb
 from cifarlab.probes.features import feature_maps
 from cifarlab.probes.filters import first_filters

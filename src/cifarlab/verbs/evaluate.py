@@ -6,9 +6,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from cifarlab.configure import describe_call
+from cifarlab.job.configure import describe_call
+from cifarlab.job.reopen import evaluate_again
 from cifarlab.result import SCHEMA, write_json, write_text
-from cifarlab.training.reopen import evaluate_again
 from cifarlab.verbs.command_line import leave
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le
 from omegaconf import DictConfig, OmegaConf
 
-from cifarlab.configure import ConfigError, config_parameters, describe_call, unknown
+from cifarlab.job.configure import ConfigError, config_parameters, describe_call, unknown
 
 # What each figure reads of the options; the others are refused beside it.
 READS: Mapping[str, tuple[str, ...]] = {

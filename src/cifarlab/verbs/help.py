@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cifarlab.configure import Description, allowed, config_key, config_parameters, describe_call
-from cifarlab.sweeps.compose import read_job
+from cifarlab.job.configure import Description, allowed, config_key, config_parameters, describe_call
+from cifarlab.job.job import Job
+from cifarlab.job.read import read_job
 from cifarlab.sweeps.launchers.launching import CellLauncher
-from cifarlab.training.job import Job
 from cifarlab.verbs.command_line import CONF
 
 USAGE = """\

@@ -12,16 +12,16 @@ import torch
 from lightning import Trainer
 from torch import Tensor, nn
 
-from cifarlab.configure import ConfigError
 from cifarlab.data.module import Channels, ImageData
+from cifarlab.job.configure import ConfigError
+from cifarlab.job.job import Job
+from cifarlab.job.reopen import trained_net
 from cifarlab.models.transfer import Transfer
 from cifarlab.models.weights import Fit, by_part, put_in, read_weights
 from cifarlab.probes.filters import first_convolution
 from cifarlab.probes.predictions import Predictions, predict
-from cifarlab.training.checkpoints import FOLDER
-from cifarlab.training.job import Job
-from cifarlab.training.reopen import trained_net
-from cifarlab.training.trainer import TrainerSettings
+from cifarlab.training.hardware.trainer import TrainerSettings
+from cifarlab.training.records.checkpoints import FOLDER
 
 # What a figure needs of a net's weights: all, those up to a point, or the first convolution's.
 Needs = Literal["all", "beginning", "first"]

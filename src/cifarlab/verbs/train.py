@@ -6,20 +6,21 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import cast
 
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
+from cifarlab.job.job import Job
+from cifarlab.job.preflight import preflight
+from cifarlab.job.read import read_job
+from cifarlab.job.reopen import is_run_directory, reopen, stored_result
 from cifarlab.result import Result, write_text
-from cifarlab.sweeps.compose import read_job
 from cifarlab.sweeps.ledger import LEDGER
-from cifarlab.sweeps.preflight import preflight
 from cifarlab.sweeps.searching.search import watch_of
-from cifarlab.training.job import Job
-from cifarlab.training.reopen import is_run_directory, reopen, stored_result
 from cifarlab.verbs.command_line import OUTPUTS, leave
 
 
@@ -29,7 +30,7 @@ def train(config: DictConfig) -> Result | None:
     directory = Path(hydra_config.runtime.output_dir)
     in_a_sweep = hydra_config.mode == RunMode.MULTIRUN
     try:
-        job = read_job(config, hydra_config)
+        job = read_job(config, cast(DictConfig, HydraConfig.get()))
         if not in_a_sweep and not (directory.parent / LEDGER).is_file():  # a cell may have a process of its own
             refuse_what_a_sweep_does(job)
         done = finished_before(job, directory)

@@ -7,13 +7,13 @@ import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from cifarlab.configure import ConfigError, allowed, config_parameters
 from cifarlab.figures.curves import curves
+from cifarlab.job.configure import ConfigError, allowed, config_parameters
 from cifarlab.result import digest
 from cifarlab.summary.history import read_history
 from cifarlab.verbs.command_line import leave
@@ -76,8 +76,8 @@ def visualize(config: DictConfig) -> None:
 
 def draw(config: DictConfig, typed: Mapping[str, str], options: Options) -> Figure:
     """A figure that needs torch: of the run's, or the command line's, data and net."""
-    from cifarlab.sweeps.compose import read_job
-    from cifarlab.training.reopen import reopen
+    from cifarlab.job.read import read_job
+    from cifarlab.job.reopen import reopen
     from cifarlab.verbs.drawing import DRAWN
     from cifarlab.verbs.subject import Chosen, OfRun, Subject
 
@@ -87,7 +87,7 @@ def draw(config: DictConfig, typed: Mapping[str, str], options: Options) -> Figu
         subject = OfRun(reopen(options.run, allow=options.allow, root=root), options.run)
     else:
         kept = [str(key) for key in config if key not in NAMES or key in ("seed", "allow")]
-        job = read_job(OmegaConf.masked_copy(config, kept), HydraConfig.get())
+        job = read_job(OmegaConf.masked_copy(config, kept), cast(DictConfig, HydraConfig.get()))
         subject = Chosen(job, options.weights, options.classes)
     return DRAWN[options.figure](subject, options)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from cifarlab.job.preflight import Planned
 from cifarlab.sweeps.launchers.launching import CellRun
 from cifarlab.sweeps.ledger import Cell
 from cifarlab.sweeps.names import bare
-from cifarlab.sweeps.preflight import Planned
 
 # Of Hydra's own overrides those that say how the sweep is run; a cell is no sweep.
 OF_THE_SWEEP = ("hydra.mode", "hydra.sweep", "hydra/sweeper", "hydra/launcher", "hydra.launcher", "hydra.run.dir")

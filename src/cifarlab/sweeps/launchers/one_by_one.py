@@ -12,7 +12,7 @@ from omegaconf import open_dict
 from cifarlab.sweeps.launchers.launching import CellRun
 from cifarlab.sweeps.launchers.local import LocalLauncher
 from cifarlab.sweeps.ledger import DONE, claimed, status_of
-from cifarlab.training.interruption import Interrupted, raising_on_signals
+from cifarlab.training.records.interruption import Interrupted, raising_on_signals
 
 
 class OneByOne(LocalLauncher):

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Ge
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
 from cifarlab.sweeps.launchers.launching import GRACE, CellLauncher, CellRun
 from cifarlab.sweeps.launchers.worker import run_cell
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
 from cifarlab.sweeps.launchers import slurm_queue
 from cifarlab.sweeps.launchers.launching import GRACE, CellLauncher, CellRun
 from cifarlab.sweeps.launchers.slurm_task import run_task

@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from cifarlab.result import FILE, Result, Status
 from cifarlab.sweeps.launchers.launching import CellRun
 from cifarlab.sweeps.ledger import DONE, claimed, status_of
-from cifarlab.training.interruption import Interrupted, raising_on_signals
+from cifarlab.training.records.interruption import Interrupted, raising_on_signals
 
 LOG = "job.log"
 RULE = "======"  # begins the line that begins a sitting

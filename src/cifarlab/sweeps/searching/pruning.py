@@ -7,8 +7,8 @@ from pathlib import Path
 
 import optuna
 
+from cifarlab.job.search_settings import SearchSettings
 from cifarlab.sweeps.searching.study import pruner, storage
-from cifarlab.training.search_settings import SearchSettings
 
 
 class Judge:

@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
+from cifarlab.job.job import Job
+from cifarlab.job.preflight import Planned, Refused
+from cifarlab.job.search_settings import SearchSettings
 from cifarlab.result import digest
 from cifarlab.sweeps.ledger import Cell, Ledger, locked, read_outcome
 from cifarlab.sweeps.names import fitting
-from cifarlab.sweeps.preflight import Planned, Refused
 from cifarlab.sweeps.searching.space import Space
-from cifarlab.training.job import Job
-from cifarlab.training.search_settings import SearchSettings
-from cifarlab.training.watching import Watch
+from cifarlab.training.records.watching import Watch
 
 if TYPE_CHECKING:
     from cifarlab.sweeps.searching.study import Proposal, Study

@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from cifarlab.configure import ConfigError
+from cifarlab.job.configure import ConfigError
+from cifarlab.job.job import SEEDS
 from cifarlab.sweeps.exclusions import meaning
 from cifarlab.sweeps.grid import Grid
 from cifarlab.sweeps.intervals import Interval
 from cifarlab.sweeps.names import assignment, bare
-from cifarlab.training.job import SEEDS
 
 Value = str | float
 

@@ -13,8 +13,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
+from cifarlab.job.search_settings import SearchSettings
 from cifarlab.sweeps.searching.space import Choice, Dimension, Space, Value
-from cifarlab.training.search_settings import SearchSettings
 
 FILE = "study.db"
 PATIENCE = 60.0  # seconds to wait for another process that writes to the file

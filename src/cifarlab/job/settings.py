@@ -1,0 +1,93 @@
+"""The keys at the top of a configuration that belong to no group."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from cifarlab.figures import OF_A_RUN, OF_A_SWEEP, is_known
+from cifarlab.training.finetune import Finetune
+from cifarlab.training.step.tta import Views
+
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+
+
+class Settings:
+    """What a run is told besides its parts.
+
+    Args:
+        seed: governs everything random; 0 is a seed.
+        seed_init: of the first weights; ``seed`` unless given.
+        seed_order: of the order of the training pictures; ``seed`` unless given.
+        seed_augment: of the augmentation and of dropout; ``seed`` unless given.
+        epochs: passes over the training split.
+        label_smoothing: share of the target spread over all classes.
+        ema: decay of the moving average of the weights that is validated, kept and tested; null takes them as they are.
+        early_stopping: epochs without a better validation loss after which training ends; null trains to the end.
+        finetune: two phases: the head of a trained net alone, for ``head_epochs`` epochs or that share of the run, then
+            all of it at the learning rate ``lr``; null trains everything from the start.
+        tta: test-time augmentation, for ``test/acc_tta`` beside the plain ``test/acc``: the logits of a picture and its
+            mirror image averaged, or of these and both shifted by a pixel.
+        checkpoints: what a finished run keeps: all, only the best weights, or none.
+        figures: pictures drawn at the end of a run or of a sweep.
+        sweep: name of the sweep's folder; null names it by what is not swept.
+        plan: print the cells of a sweep and stop.
+        fresh: set the sweep's old folder aside and start over.
+        skip_invalid: leave out the cells of a sweep that cannot be run.
+        zip: axes of a sweep whose values go together, one by one: keys, or lists of keys.
+        exclude: cells that a sweep leaves out, by their values; a list at a key means any of its values.
+        allow: import paths of your own models and data sets that a config may name; only the command line may set it.
+
+    Raises:
+        ValueError: a figure that nobody draws, or a phase of ``finetune`` without an epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: Seed = 0,
+        seed_init: Seed | None = None,
+        seed_order: Seed | None = None,
+        seed_augment: Seed | None = None,
+        epochs: Annotated[int, Ge(1), Le(1_000_000)] = 30,
+        label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        ema: Annotated[float, Gt(0), Lt(1)] | None = None,
+        early_stopping: Annotated[int, Gt(0)] | None = None,
+        finetune: Finetune | None = None,
+        tta: Views = "none",
+        checkpoints: Literal["auto", "all", "best", "none"] = "auto",
+        figures: tuple[str, ...] = OF_A_RUN,
+        sweep: str | None = None,
+        plan: bool = False,
+        fresh: bool = False,
+        skip_invalid: bool = False,
+        zip: tuple[str | tuple[str, ...], ...] = (),
+        exclude: tuple[dict[str, Any], ...] = (),
+        allow: tuple[str, ...] = (),
+    ) -> None:
+        for name in figures:
+            if not is_known(name):
+                known = ", ".join(dict.fromkeys(OF_A_RUN + OF_A_SWEEP))
+                raise ValueError(f"figures={name}: there is no such figure; allowed: {known}")
+        if finetune is not None:
+            finetune.lengths(epochs)
+        self.seed = seed
+        self.seed_init = seed_init
+        self.seed_order = seed_order
+        self.seed_augment = seed_augment
+        self.epochs = epochs
+        self.label_smoothing = label_smoothing
+        self.ema = ema
+        self.early_stopping = early_stopping
+        self.finetune = finetune
+        self.tta = tta
+        self.checkpoints = checkpoints
+        self.figures = figures
+        self.sweep = sweep
+        self.plan = plan
+        self.fresh = fresh
+        self.skip_invalid = skip_invalid
+        self.zip = zip
+        self.exclude = exclude
+        self.allow = allow

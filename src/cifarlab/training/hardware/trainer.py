@@ -1,0 +1,140 @@
+"""Lightning's Trainer, with the settings a run may choose and our defaults for the rest."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Gt
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.loggers import Logger
+
+from cifarlab.training.hardware.device import resolve_precision
+from cifarlab.training.records.bar import Bar
+
+# 32 and 64 are numbers, as the command line reads them.
+Precision = Literal["auto", 32, 64, "32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
+
+
+class TrainerSettings:
+    """How and on what a run is trained.
+
+    Args:
+        precision: Lightning's precision; ``auto`` is ``bf16-mixed`` where the device has it natively, else ``32``.
+        accelerator: ``auto`` takes a GPU if there is one.
+        devices: how many devices one run uses.
+        strategy: Lightning's strategy, such as ``ddp``.
+        num_nodes: how many machines one run uses.
+        gradient_clip_norm: gradients are scaled down to this L2 norm; null leaves them.
+        accumulate_batches: batches whose gradients are summed before a step.
+        channels_last: weights and pictures in the memory format that convolutions are fastest with.
+        compile: ``torch.compile`` the net in place, so that the names of its weights stay.
+        deterministic: refuse operations whose result depends on their order (slower on a GPU).
+        progress_bar: show Lightning's bar.
+    """
+
+    def __init__(
+        self,
+        *,
+        precision: Precision = "auto",
+        accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto",
+        devices: Annotated[int, Ge(1)] = 1,
+        strategy: str = "auto",
+        num_nodes: Annotated[int, Ge(1)] = 1,
+        gradient_clip_norm: Annotated[float, Gt(0)] | None = None,
+        accumulate_batches: Annotated[int, Ge(1)] = 1,
+        channels_last: bool = True,
+        compile: bool = False,
+        deterministic: bool = False,
+        progress_bar: bool = True,
+    ) -> None:
+        if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+            raise ValueError(f"trainer.accelerator={accelerator}: this machine has no CUDA device; allowed: cpu, auto")
+        self.precision = precision
+        self.accelerator = accelerator
+        self.devices = devices
+        self.strategy = strategy
+        self.num_nodes = num_nodes
+        self.gradient_clip_norm = gradient_clip_norm
+        self.accumulate_batches = accumulate_batches
+        self.channels_last = channels_last
+        self.compile = compile
+        self.deterministic = deterministic
+        self.progress_bar = progress_bar
+
+    @property
+    def device_type(self) -> str:
+        """``cuda``, ``mps`` or ``cpu``: what ``accelerator`` comes to on this machine."""
+        if self.accelerator != "auto":
+            return {"gpu": "cuda"}.get(self.accelerator, self.accelerator)
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+
+    @property
+    def resolved_precision(self) -> str:
+        """The precision that ``auto`` comes to on this machine."""
+        return resolve_precision(str(self.precision), self.device_type)
+
+    def make(
+        self,
+        max_epochs: int,
+        directory: Path,
+        callbacks: Sequence[Callback] = (),
+        loggers: Sequence[Logger] = (),
+        *,
+        keep_bar: bool = True,
+    ) -> Trainer:
+        """A Trainer that writes nothing of its own: checkpoints and records are callbacks of ours.
+
+        Args:
+            max_epochs: passes over the training split.
+            directory: the run directory.
+            callbacks: ours; Lightning's own checkpoints are off.
+            loggers: where curves go.
+            keep_bar: leave a line an epoch on the terminal.
+        """
+        _silence_lightning()
+        bar = [Bar(leave=keep_bar)] if self.progress_bar else []
+        return Trainer(
+            max_epochs=max_epochs,
+            accelerator=self.device_type,
+            devices=self.devices,
+            num_nodes=self.num_nodes,
+            strategy=self.strategy,
+            precision=self.resolved_precision,  # type: ignore[arg-type]
+            gradient_clip_val=self.gradient_clip_norm,
+            accumulate_grad_batches=self.accumulate_batches,
+            deterministic=self.deterministic,
+            callbacks=[*callbacks, *bar],
+            logger=list(loggers),
+            default_root_dir=directory,
+            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+            enable_progress_bar=self.progress_bar,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            # Batches shard themselves and know their rank.
+            use_distributed_sampler=False,
+        )
+
+
+def _silence_lightning() -> None:
+    """Lightning announces devices, tips and its cloud at every start; a sweep would repeat them a thousand times."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning_fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r".*does not have many workers.*",
+        r".*number of training batches.*smaller than the logging interval.*",
+        r".*Checkpoint directory .* exists and is not empty.*",
+        r".*Total length of `list` across ranks is zero.*",  # no validation split
+        r".*litlogger.*",
+        r".*litmodels.*",
+        r".*sync_dist=True.*",  # the means are summed over devices before they are logged
+        r"`?isinstance\(treespec, LeafSpec\)`? is deprecated.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

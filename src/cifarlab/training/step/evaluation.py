@@ -1,0 +1,96 @@
+"""A trained net on a split: metrics, confusion matrix, report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from lightning import Trainer
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from cifarlab.data.module import ImageData
+from cifarlab.training.step.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a net does with a test split.
+
+    Attributes:
+        metrics: ``test/loss test/acc test/precision_macro test/recall_macro test/f1_macro``, from 100 classes on
+            ``test/acc_top5``, and ``test/acc_tta`` where test-time augmentation is on.
+        labels: int64 ``(N,)``.
+        logits: float32 ``(N, C)``, in the order of the split.
+        classes: names in the order of the labels.
+    """
+
+    metrics: dict[str, float]
+    labels: Tensor
+    logits: Tensor
+    classes: tuple[str, ...]
+
+    @property
+    def predictions(self) -> Tensor:
+        """int64 ``(N,)``."""
+        return self.logits.argmax(dim=1)
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """``(C, C)`` counts, a row a true class, a column a predicted one."""
+        return multiclass_confusion_matrix(self.predictions, self.labels, len(self.classes)).numpy()
+
+    def report(self) -> str:
+        """Precision, recall, F1 and support of every class, as scikit-learn prints them."""
+        from sklearn.metrics import classification_report  # half a second at every start of the program
+
+        return str(
+            classification_report(
+                self.labels.numpy(),
+                self.predictions.numpy(),
+                labels=range(len(self.classes)),
+                target_names=list(self.classes),
+                digits=4,
+                zero_division=0,
+            )
+        )
+
+
+def evaluate(classifier: Classifier, data: ImageData, trainer: Trainer) -> Evaluation:
+    """Run the test split once through the net as it is."""
+    trainer.test(classifier, datamodule=data, verbose=False)
+    measured = {name: value for name, value in classifier.measured.items() if name.startswith("test/")}
+    logits, labels = classifier.test_outputs()
+    return Evaluation(
+        metrics=measured | macro_averages(logits, labels, data.num_classes) | accuracy_by_origin(logits, labels, data),
+        labels=labels,
+        logits=logits,
+        classes=data.classes,
+    )
+
+
+def macro_averages(logits: Tensor, labels: Tensor, num_classes: int) -> dict[str, float]:
+    """Precision, recall and F1, each the plain mean over classes, as fractions; 0 for a class never predicted."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    predictions = logits.argmax(dim=1).numpy()
+    averages = precision_recall_fscore_support(
+        labels.numpy(), predictions, labels=range(num_classes), average="macro", zero_division=0
+    )
+    names = ("precision", "recall", "f1")
+    return {f"test/{name}_macro": float(value) for name, value in zip(names, averages, strict=False)}
+
+
+def accuracy_by_origin(logits: Tensor, labels: Tensor, data: ImageData) -> dict[str, float]:
+    """CINIC-10's test accuracy on its CIFAR and its ImageNet pictures apart: the shift between the two is the point.
+
+    Empty for a data set of one origin, and where several devices have shared the split and mixed its order.
+    """
+    origin = data.split("test").extra.get("origin")
+    if origin is None or data.trainer is None or data.trainer.world_size > 1:
+        return {}
+    correct = (logits.argmax(dim=1) == labels).double()
+    names = enumerate(("cifar", "imagenet"))
+    parts = {name: correct[origin.cpu() == number] for number, name in names}
+    return {f"test/acc_{name}": part.mean().item() for name, part in parts.items() if len(part)}

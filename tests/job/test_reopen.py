@@ -1,0 +1,73 @@
+"""A run is opened again from its own weights: those it started from are neither fetched nor read a second time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from cifarlab.job.job import Job
+from cifarlab.job.reopen import trained_net
+from cifarlab.models import pretrained
+from cifarlab.training.records import checkpoints
+from cifarlab.training.records.interruption import Interrupted
+
+MakeJob = Callable[..., Job]
+
+
+@pytest.fixture
+def small_job(compose_job: MakeJob, tiny: tuple[str, ...]) -> MakeJob:
+    kept = [override for override in tiny if "width" not in override]
+    net = ("model=transfer", "++model.name=test_resnet", "++model.stages=2", "++model.hidden=[8]")
+    return lambda *overrides: compose_job(*kept, *net, "++limit=50", "++figures=[]", *overrides)
+
+
+def test_a_pretrained_net_is_fetched_for_the_run_alone(
+    small_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    create = timm.create_model
+
+    def random_weights(name: str, *, pretrained: bool, **options: object) -> torch.nn.Module:
+        asked.extend(["loaded"] * pretrained)
+        return create(name, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pretrained, "fetch", lambda name: asked.append(f"fetched {name}"))
+    monkeypatch.setattr(timm, "create_model", random_weights)
+    job = small_job("++model.pretrained=true")
+    job.preflight(10, (32, 32))
+    assert asked == ["fetched test_resnet"]  # by the dry run, so that a sweep without a network does not start
+    assert job.execute(tmp_path).status == "finished"
+    assert asked == ["fetched test_resnet", "fetched test_resnet", "loaded"]
+    asked.clear()
+    net = trained_net(job, tmp_path, 10)
+    kept = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, kept[name]) for name, value in net.state_dict().items())
+    assert asked == []
+
+
+def test_a_run_goes_on_without_the_file_that_it_started_from(
+    small_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, directory = tmp_path / "start.pth", tmp_path / "run"
+    torch.save(timm.create_model("test_resnet").state_dict(), file)
+    job = small_job(f"++model.weights={file}", "++epochs=2")
+    whole = job.execute(tmp_path / "whole")
+    save = checkpoints.LastState.on_train_epoch_end
+
+    def save_and_stop(self, trainer, module):  # type: ignore[no-untyped-def]
+        save(self, trainer, module)
+        raise Interrupted("test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.LastState, "on_train_epoch_end", save_and_stop)
+        assert job.execute(directory).epochs == 1
+    file.unlink()
+    assert job.execute(directory).metrics == whole.metrics
+    trained_net(job, directory, 10)
+    with pytest.raises(ValueError, match=r"start\.pth: there is no such file"):
+        job.preflight(10, (32, 32))
+    assert "there is no such file" in (job.execute(tmp_path / "new").error or "")

@@ -1,0 +1,44 @@
+"""Macro averages, report and accuracy by origin against independent computations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from cifarlab.training.step.evaluation import Evaluation, macro_averages
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    """200 pictures of 4 classes, one of which is never predicted."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (200,), generator=generator)
+    logits = torch.randn(200, 4, generator=generator) + 2 * torch.nn.functional.one_hot(labels, 4)
+    logits[:, 3] = -100.0
+    return Evaluation({}, labels, logits, ("a", "b", "c", "d"))
+
+
+def test_macro_averages_follow_from_the_confusion_matrix(evaluation: Evaluation) -> None:
+    matrix = evaluation.confusion.astype(float)
+    hits = np.diag(matrix)
+    predicted, actual = matrix.sum(axis=0), matrix.sum(axis=1)
+    precision = np.divide(hits, predicted, out=np.zeros(4), where=predicted > 0)
+    recall = hits / actual
+    f1 = np.divide(2 * precision * recall, precision + recall, out=np.zeros(4), where=precision + recall > 0)
+    found = macro_averages(evaluation.logits, evaluation.labels, 4)
+    assert found["test/precision_macro"] == pytest.approx(precision.mean(), abs=1e-12)
+    assert found["test/recall_macro"] == pytest.approx(recall.mean(), abs=1e-12)
+    assert found["test/f1_macro"] == pytest.approx(f1.mean(), abs=1e-12)
+
+
+def test_rows_of_the_confusion_matrix_are_true_classes(evaluation: Evaluation) -> None:
+    expected = [[0] * 4 for _ in range(4)]
+    for label, prediction in zip(evaluation.labels.tolist(), evaluation.predictions.tolist(), strict=True):
+        expected[label][prediction] += 1
+    assert evaluation.confusion.tolist() == expected
+
+
+def test_the_report_names_classes_and_support(evaluation: Evaluation) -> None:
+    row = next(line for line in evaluation.report().splitlines() if line.split()[:1] == ["d"])
+    assert row.split() == ["d", "0.0000", "0.0000", "0.0000", str(int((evaluation.labels == 3).sum()))]

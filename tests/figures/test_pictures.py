@@ -42,7 +42,7 @@ def test_mistakes_come_surest_first():
         IMAGES, [0, 0, 0, 1, 1, 1], [0, 1, 1, 0, 1, 0], [0.9, 0.5, 0.8, 0.6, 0.9, 0.3], ["a", "b"], most=3
     )
     assert shown(figure) == [("b 0.80", 80.0), ("a 0.60", 120.0), ("b 0.50", 40.0)]
-    assert figure.get_suptitle().startswith("4 of 6 wrong (66.67%)")
+    assert figure.get_suptitle().startswith("4 of 6 wrong (0.6667)")
 
 
 def test_a_net_without_mistakes_still_gives_a_figure():

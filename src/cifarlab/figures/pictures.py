@@ -103,7 +103,7 @@ def mistakes(
             va="top",
             fontsize=7.5,
         )
-    headline(figure, f"{len(wrong)} of {len(truth)} wrong ({len(wrong) / max(len(truth), 1):.2%}), the surest first")
+    headline(figure, f"{len(wrong)} of {len(truth)} wrong ({len(wrong) / max(len(truth), 1):.4f}), the surest first")
     return figure
 
 

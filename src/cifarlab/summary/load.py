@@ -58,9 +58,14 @@ class Sweep:
     _codes: dict[str, tuple[list[str], np.ndarray]] = field(default_factory=dict, repr=False)
 
     @property
+    def is_finished(self) -> pd.Series:
+        """(jobs,) bool: whether a job ended well; only these enter a mean."""
+        return self.runs["status"] == "finished"
+
+    @property
     def finished(self) -> pd.DataFrame:
-        """The jobs that ended well: the only ones that enter a mean."""
-        return self.runs[self.runs["status"] == "finished"]
+        """The jobs that ended well."""
+        return self.runs[self.is_finished]
 
     @property
     def is_lost(self) -> pd.Series:

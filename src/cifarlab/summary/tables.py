@@ -44,8 +44,8 @@ def cells_table(sweep: Sweep) -> pd.DataFrame:
 
 def score(sweep: Sweep) -> str:
     """What settings are ranked and drawn by: `val/acc`, or `test/acc` in a sweep that kept no validation split."""
-    measured = column(sweep, "val/acc")[sweep.runs["status"] == "finished"].notna().any()
-    tested = column(sweep, "test/acc")[sweep.runs["status"] == "finished"].notna().any()
+    measured = column(sweep, "val/acc")[sweep.is_finished].notna().any()
+    tested = column(sweep, "test/acc")[sweep.is_finished].notna().any()
     return "test/acc" if tested and not measured else "val/acc"
 
 

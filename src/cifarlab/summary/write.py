@@ -17,7 +17,7 @@ from cifarlab.summary.history import read_histories
 from cifarlab.summary.load import read_sweep
 from cifarlab.summary.markdown import markdown
 from cifarlab.summary.page import page
-from cifarlab.summary.plots import chosen, drawable, usual
+from cifarlab.summary.plots import chosen, draw, usual
 from cifarlab.summary.tables import cells_table
 
 
@@ -41,8 +41,7 @@ def write_summary(sweep_dir: str | Path, compare: str | None, figures: Sequence[
     """`summarize`, with what was found beside the path of the page."""
     sweep = read_sweep(sweep_dir)
     histories = read_histories(sweep.directory, sweep.runs["name"])
-    known = drawable(sweep, histories)
-    names = list(dict.fromkeys([*usual(sweep, histories), *chosen(known, [*sweep.figures, *figures])]))
+    names = list(dict.fromkeys([*usual(sweep, histories), *chosen(sweep, [*sweep.figures, *figures])]))
     comparison = compare_values(sweep, compare) if compare else None
     findings = find(sweep, cells_table(sweep), comparison)
 
@@ -53,7 +52,7 @@ def write_summary(sweep_dir: str | Path, compare: str | None, figures: Sequence[
     if comparison is not None:
         replace(folder / f"compare_{compare}.csv", csv_text(comparison))
     for name in names:
-        replace(folder / f"{name}.png", png(known[name]()))
+        replace(folder / f"{name}.png", png(draw(sweep, histories, name)))
     replace(folder / "summary.md", markdown(findings, names).encode())
     replace(folder / "index.html", page(findings, histories, names).encode())
     return folder / "index.html", findings

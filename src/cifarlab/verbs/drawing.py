@@ -140,14 +140,9 @@ def ascent(subject: Subject, options: Options) -> Figure:
     return pictures.ascent(result.image, result.scores, name=name)
 
 
+# All of `OfVisualize` but the curves, which need no net and no torch.
 DRAWN: Mapping[str, Callable[[Subject, Options], Figure]] = {
-    "samples": samples,
-    "augmentations": augmentations,
-    "filters": filters,
-    "features": features,
-    "confusion": confusion,
-    "mistakes": mistakes,
-    "ascent": ascent,
+    function.__name__: function for function in (samples, augmentations, filters, features, confusion, mistakes, ascent)
 }
 
 

@@ -100,7 +100,7 @@ def run(
     made_loggers = (loggers or Loggers()).make(directory)
     sitting = _Sitting(directory, settings, made_loggers, epochs, ema, early_stopping, finetune, watch, not one_of_many)
     record = sitting.blank(identity)
-    status: Status = "failed"
+    status = Status.FAILED
     with raising_on_signals() as ignore_signals:
         try:
             classifier = _prepare(sitting, seeds, net, data, optimizer, schedule, penalty, label_smoothing, tta, record)
@@ -111,13 +111,13 @@ def run(
             record.selected = {"by": sitting.best.by, "epoch": sitting.best.epoch}
             if sitting.trainer.is_global_zero:
                 _write_outcome(sitting, evaluation, figures)
-            status = "finished"
+            status = Status.FINISHED
         except Interrupted as reason:
-            status, record.error = "interrupted", f"stopped by {reason}"
+            status, record.error = Status.INTERRUPTED, f"stopped by {reason}"
         except Diverged as error:
-            status, record.error = "diverged", str(error)
+            status, record.error = Status.DIVERGED, str(error)
         except Pruned as reason:
-            status, record.error = "pruned", str(reason)
+            status, record.error = Status.PRUNED, str(reason)
         except BaseException:  # SystemExit too: a job of a sweep must not take the others with it
             record.error = traceback.format_exc()
         ignore_signals()

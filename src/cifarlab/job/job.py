@@ -23,6 +23,7 @@ from cifarlab.job.settings import Settings
 from cifarlab.result import Identity, Result, Scalar, digest
 from cifarlab.training.finetune import check
 from cifarlab.training.hardware.cost import Cost, cost
+from cifarlab.training.recipe import Recipe
 from cifarlab.training.records.watching import Watch
 from cifarlab.training.run import run
 from cifarlab.training.schedules import Budget
@@ -190,7 +191,14 @@ class Job:
             directory,
             identity=self.identity,
             seeds=self.seeds,
-            epochs=settings.epochs,
+            recipe=Recipe(
+                epochs=settings.epochs,
+                label_smoothing=settings.label_smoothing,
+                ema=settings.ema,
+                early_stopping=settings.early_stopping,
+                finetune=settings.finetune,
+                tta=settings.tta,
+            ),
             net=self.parts["model"],
             data=self.make_data(),
             optimizer=lambda net: self.parts["optimizer"](net),
@@ -198,14 +206,9 @@ class Job:
             penalty=self.parts["penalty"](),
             trainer=self.parts["trainer"](),
             loggers=self.parts["logger"](),
-            label_smoothing=settings.label_smoothing,
-            ema=settings.ema,
-            early_stopping=settings.early_stopping,
-            finetune=settings.finetune,
-            tta=settings.tta,
             checkpoints="all" if settings.checkpoints == "auto" else settings.checkpoints,
             figures=[name for name in settings.figures if name in OF_A_RUN],
-            one_of_many=one_of_many,
+            keep_bar=not one_of_many,
             watch=watch,
         )
 

@@ -15,8 +15,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from cifarlab.job.directory import reopen
 from cifarlab.job.job import Job
-from cifarlab.job.reopen import evaluate_again, reopen, trained_net
+from cifarlab.job.trained import evaluate_again, trained_net
 from cifarlab.models.speedrun import Speedrun
 from cifarlab.training.optimizers.factories import muon
 from cifarlab.training.records import checkpoints
@@ -56,7 +57,7 @@ def test_golden_losses_of_three_steps(tiny_job: MakeJob, tmp_path: Path) -> None
 def test_a_run_writes_what_the_contract_names(tiny_job: MakeJob, tmp_path: Path) -> None:
     result = tiny_job("logger=[tensorboard,csv]", "++epochs=2").execute(tmp_path)
     stored = json.loads((tmp_path / "result.json").read_text())
-    assert stored["schema"] == 1
+    assert stored["schema"] == 2
     assert stored["status"] == "finished"
     assert set(stored["metrics"]) >= {
         "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc",

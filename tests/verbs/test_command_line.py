@@ -210,7 +210,8 @@ def test_a_single_run_writes_its_directory(train_py: TrainPy, tmp_path: Path) ->
     run = only_run(tmp_path)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_resnet", run.name)
     assert result(run)["overrides"] == [*TINY, "seed=3"]
-    assert {path.name for path in (run / ".hydra").iterdir()} == {"config.yaml", "hydra.yaml", "overrides.yaml"}
+    written = {"config.yaml", "hydra.yaml", "identity.yaml", "overrides.yaml"}
+    assert {path.name for path in (run / ".hydra").iterdir()} == written
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     # Once more in the same place: it is done. With another setting: the place is taken, and stays as it is.
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.suffix != ".log"}

@@ -33,6 +33,11 @@ def sweep_figures(axes: Sequence[str]) -> dict[str, tuple[OfSweep, tuple[str, ..
     }
 
 
+def figure_names(axes: Sequence[str]) -> list[str]:
+    """Every figure that a sweep over these axes can be asked for, axes in any order."""
+    return list(sweep_figures(axes))
+
+
 def figure_name(kind: OfSweep, axes: Sequence[str]) -> str:
     """The name of a sweep's figure, which is that of its file too: `heatmap_blocks_kernel_size`."""
     return "_".join([kind, *(re.sub(r"[^A-Za-z0-9._+-]", "-", axis) for axis in axes)])

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from matplotlib.figure import Figure
 
-from cifarlab.figures import figure_name, sweep_figures
+from cifarlab.figures import figure_name, figure_names, sweep_figures
 from cifarlab.figures.cost import cost
 from cifarlab.figures.curves import overlay
 from cifarlab.figures.grid3d import grid3d
@@ -54,11 +54,6 @@ def draw(sweep: Sweep, histories: Mapping[str, History], name: str) -> Figure:
 def known_axes(sweep: Sweep) -> list[str]:
     """The axes that figures go over."""
     return sweep.swept() or list(sweep.axes)
-
-
-def figure_names(axes: Sequence[str]) -> list[str]:
-    """Every figure that a sweep over these axes (seeds left out) can be asked for, axes in any order."""
-    return list(sweep_figures(axes))
 
 
 def usual(sweep: Sweep, histories: Mapping[str, History]) -> list[str]:

@@ -24,11 +24,12 @@ from cifarlab.figures.confusion import confusion
 from cifarlab.figures.curves import curves
 from cifarlab.models.weights import without_weights
 from cifarlab.result import Identity, Result, Status, write_text
-from cifarlab.training.finetune import Finetune, StopInTheSecondPhase, TwoPhases
+from cifarlab.training.finetune import StopInTheSecondPhase, TwoPhases
 from cifarlab.training.hardware.cost import cost
 from cifarlab.training.hardware.device import device_name, peak_memory_bytes, quiet_allocator, reset_peak_memory
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.penalties import NoPenalty, Penalty
+from cifarlab.training.recipe import Recipe
 from cifarlab.training.records.checkpoints import BestWeights, LastState, discard, load_weights
 from cifarlab.training.records.environment import write_environment
 from cifarlab.training.records.history import Clock, Diverged, History, StopWhenDiverged, read_metrics
@@ -38,7 +39,6 @@ from cifarlab.training.records.watching import Pruned, Watch, Watching
 from cifarlab.training.step.classifier import Classifier, MakeOptimizer, MakeSchedule
 from cifarlab.training.step.ema import WeightEMA
 from cifarlab.training.step.evaluation import Evaluation, evaluate
-from cifarlab.training.step.tta import Views
 
 MakeNet = Callable[[int], nn.Module]
 Keep = Literal["all", "best", "none"]
@@ -49,7 +49,7 @@ def run(
     *,
     identity: Identity,
     seeds: Seeds,
-    epochs: int,
+    recipe: Recipe,
     net: MakeNet,
     data: ImageData,
     optimizer: MakeOptimizer,
@@ -57,14 +57,9 @@ def run(
     penalty: Penalty | None = None,
     trainer: TrainerSettings | None = None,
     loggers: Loggers | None = None,
-    label_smoothing: float = 0.0,
-    ema: float | None = None,
-    early_stopping: int | None = None,
-    finetune: Finetune | None = None,
-    tta: Views = "none",
     checkpoints: Keep = "all",
     figures: Sequence[str] = ("curves", "confusion"),
-    one_of_many: bool = False,
+    keep_bar: bool = True,
     watch: Watch | None = None,
 ) -> Result:
     """Train, choose the weights on validation, test once, and write the run directory.
@@ -76,7 +71,7 @@ def run(
         directory: the run directory; made if need be.
         identity: who the run is, for its record.
         seeds: of the first weights, the order of the pictures and their augmentation.
-        epochs: passes over the training split.
+        recipe: how long and how it trains.
         net: number of classes -> net; called after seeding.
         data: not yet set up.
         optimizer: net -> optimizer.
@@ -84,26 +79,21 @@ def run(
         penalty: a scalar of the net added to the loss.
         trainer: precision, devices and the like.
         loggers: where curves go besides ``history.csv``.
-        label_smoothing: in [0, 1).
-        ema: decay of the moving average of the weights that is validated, kept and tested.
-        early_stopping: epochs without a better validation loss after which training ends.
-        finetune: train the head of a trained net alone, then all of it.
-        tta: test-time augmentation, measured beside the plain test.
         checkpoints: what a finished run keeps.
         figures: of ``curves`` and ``confusion``.
-        one_of_many: the run's progress bar vanishes with it.
+        keep_bar: the progress bar stays on the terminal when the run has ended.
         watch: told of every epoch and its metrics; the run ends as ``pruned``, untested, where it says so.
     """
     quiet_allocator()
     settings = trainer or TrainerSettings()
     directory.mkdir(parents=True, exist_ok=True)
     made_loggers = (loggers or Loggers()).make(directory)
-    sitting = _Sitting(directory, settings, made_loggers, epochs, ema, early_stopping, finetune, watch, not one_of_many)
+    sitting = _Sitting(directory, settings, made_loggers, recipe, watch, keep_bar)
     record = sitting.blank(identity)
-    status: Status = "failed"
+    status = Status.FAILED
     with raising_on_signals() as ignore_signals:
         try:
-            classifier = _prepare(sitting, seeds, net, data, optimizer, schedule, penalty, label_smoothing, tta, record)
+            classifier = _prepare(sitting, seeds, net, data, optimizer, schedule, penalty, record)
             _fit(sitting, classifier, data)
             evaluation = _evaluate(sitting, classifier, data)
             record.metrics = _selected_metrics(sitting.history, sitting.best) | evaluation.metrics
@@ -111,13 +101,13 @@ def run(
             record.selected = {"by": sitting.best.by, "epoch": sitting.best.epoch}
             if sitting.trainer.is_global_zero:
                 _write_outcome(sitting, evaluation, figures)
-            status = "finished"
+            status = Status.FINISHED
         except Interrupted as reason:
-            status, record.error = "interrupted", f"stopped by {reason}"
+            status, record.error = Status.INTERRUPTED, f"stopped by {reason}"
         except Diverged as error:
-            status, record.error = "diverged", str(error)
+            status, record.error = Status.DIVERGED, str(error)
         except Pruned as reason:
-            status, record.error = "pruned", str(reason)
+            status, record.error = Status.PRUNED, str(reason)
         except BaseException:  # SystemExit too: a job of a sweep must not take the others with it
             record.error = traceback.format_exc()
         ignore_signals()
@@ -131,33 +121,31 @@ class _Sitting:
     directory: Path
     settings: TrainerSettings
     loggers: list[Logger]
-    epochs: int
-    ema: float | None
-    early_stopping: int | None
-    finetune: Finetune | None
+    recipe: Recipe
     watch: Watch | None
     keep_bar: bool
     seconds_data: float = 0.0
 
     def __post_init__(self) -> None:
         self.clock = Clock()
-        self.phases = TwoPhases(self.finetune, self.epochs) if self.finetune is not None else None
+        recipe = self.recipe
+        self.phases = TwoPhases(recipe.finetune, recipe.epochs) if recipe.finetune is not None else None
         self.history = History(self.directory, self.clock, self.phases)
-        average = WeightEMA(decay=self.ema) if self.ema is not None else None
+        average = WeightEMA(decay=recipe.ema) if recipe.ema is not None else None
         self.best = BestWeights(self.directory, average)
         self.last = LastState(self.directory)
         first: list[Callback] = [self.phases] if self.phases is not None else []
         stop: list[Callback] = []
-        if self.early_stopping is not None and self.phases is not None:
-            stop = [StopInTheSecondPhase(self.early_stopping, self.phases.lengths[0])]
-        elif self.early_stopping is not None:
-            stop = [EarlyStopping("val/loss", patience=self.early_stopping)]
+        if recipe.early_stopping is not None and self.phases is not None:
+            stop = [StopInTheSecondPhase(recipe.early_stopping, self.phases.lengths[0])]
+        elif recipe.early_stopping is not None:
+            stop = [EarlyStopping("val/loss", patience=recipe.early_stopping)]
         # LastState saves what the callbacks before it have just learnt; a run that is stopped has then been saved.
         before = [*first, StopWhenDiverged(), self.clock, *([average] if average else []), *stop]
         watching = [Watching(self.watch)] if self.watch is not None else []
         callbacks = [*before, self.history, self.best, self.last, *watching]
         self.trainer: Trainer = self.settings.make(
-            self.epochs, self.directory, callbacks, self.loggers, keep_bar=self.keep_bar
+            recipe.epochs, self.directory, callbacks, self.loggers, keep_bar=self.keep_bar
         )
 
     @property
@@ -181,8 +169,6 @@ def _prepare(
     optimizer: MakeOptimizer,
     schedule: MakeSchedule,
     penalty: Penalty | None,
-    label_smoothing: float,
-    tta: Views,
     record: Result,
 ) -> Classifier:
     """Seed, load the data, build the net."""
@@ -194,7 +180,7 @@ def _prepare(
     data.prepare_data()
     data.setup("fit")
     sitting.seconds_data = time.perf_counter() - before
-    if sitting.early_stopping is not None and not data.sizes["val"]:
+    if sitting.recipe.early_stopping is not None and not data.sizes["val"]:
         raise ValueError("early_stopping needs a validation split; set data.val_fraction above 0")
     counted = cost(make_net, data.num_classes, data.image_size)
     record.parameters, record.flops = counted.parameters, counted.flops
@@ -215,9 +201,9 @@ def _prepare(
         optimizer=phases.optimizer(optimizer) if phases else optimizer,
         schedule=phases.schedule(schedule) if phases else schedule,
         penalty=penalty or NoPenalty(),
-        label_smoothing=label_smoothing,
+        label_smoothing=sitting.recipe.label_smoothing,
         top5=data.num_classes >= 100,
-        tta=tta,
+        tta=sitting.recipe.tta,
     )
 
 

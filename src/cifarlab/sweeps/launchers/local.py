@@ -28,7 +28,7 @@ class LocalLauncher(CellLauncher):
     where a sweep goes on.
 
     Args:
-        jobs: how many run at once; null: as many as the GPUs have room for, without a GPU one a core.
+        jobs: how many run at once; null: as many as the GPUs have places for, without a GPU one a core.
         jobs_per_gpu: how many jobs of one device share a GPU.
         threads: CPU threads of a job; null: the cores divided among the jobs.
         gpus: names of the GPUs to use, as CUDA_VISIBLE_DEVICES takes them; null: all that this process sees.
@@ -47,27 +47,27 @@ class LocalLauncher(CellLauncher):
         self.jobs_per_gpu = jobs_per_gpu
         self.threads = threads
         self.gpus = None if gpus is None else tuple(map(str, gpus))
-        self._room: Room | None = None
+        self._machine: Machine | None = None
 
     def slots(self) -> int:
-        return self._room.jobs if self._room else self.jobs or 1
+        return self._machine.jobs if self._machine else self.jobs or 1
 
     def run(self, cells: Iterator[CellRun]) -> Iterator[tuple[CellRun, str | None]]:
         waiting = next(cells, None)
         if waiting is None:
             return
-        room = self._room = self.room_for(waiting)
-        start_server(room.threads)
+        machine = self._machine = self.share_among(waiting)
+        start_server(machine.threads)
         running: list[CellProcess] = []
         stopping = _Stopping()
         try:
             while True:
-                while not self.stop_requests and room.has_room(running):
+                while not self.stop_requests and machine.has_place(running):
                     waiting = waiting or next(cells, None)
-                    gpus = room.take(waiting) if waiting else None
+                    gpus = machine.take(waiting) if waiting else None
                     if waiting is None or gpus is None:
                         break
-                    running.append(CellProcess(waiting, threads=room.threads, gpus=gpus))
+                    running.append(CellProcess(waiting, threads=machine.threads, gpus=gpus))
                     waiting = None
                 if not running:
                     break
@@ -75,7 +75,7 @@ class LocalLauncher(CellLauncher):
                 stopping.look(self.stop_requests, running)
                 for process in [process for process in running if process.has_ended]:
                     running.remove(process)
-                    room.give_back(process.gpus)
+                    machine.give_back(process.gpus)
                     yield process.cell, process.cause_of_death()
             if waiting is not None:
                 yield waiting, None
@@ -83,7 +83,7 @@ class LocalLauncher(CellLauncher):
             for process in running:
                 process.send(signal.SIGKILL)
 
-    def room_for(self, cell: CellRun) -> Room:
+    def share_among(self, cell: CellRun) -> Machine:
         """How this machine is divided among cells like this one."""
         cores = _cores()
         gpus = () if cell.accelerator in ("cpu", "mps") else self.gpus or visible_gpus()
@@ -95,11 +95,11 @@ class LocalLauncher(CellLauncher):
             fitting = cores // cell.devices
         jobs = self.jobs or max(1, fitting)
         threads = self.threads or max(1, cores // (jobs * cell.devices))
-        return Room(jobs, threads, Seats(gpus, self.jobs_per_gpu) if gpus else None)
+        return Machine(jobs, threads, Seats(gpus, self.jobs_per_gpu) if gpus else None)
 
 
 @dataclass(frozen=True)
-class Room:
+class Machine:
     """A machine, divided.
 
     Attributes:
@@ -112,7 +112,7 @@ class Room:
     threads: int
     seats: Seats | None
 
-    def has_room(self, running: list[CellProcess]) -> bool:
+    def has_place(self, running: list[CellProcess]) -> bool:
         return len(running) < self.jobs and (self.seats is None or self.seats.free > 0)
 
     def take(self, cell: CellRun) -> tuple[str, ...] | None:

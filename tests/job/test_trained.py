@@ -10,7 +10,7 @@ import timm
 import torch
 
 from cifarlab.job.job import Job
-from cifarlab.job.reopen import trained_net
+from cifarlab.job.trained import trained_net
 from cifarlab.models import pretrained
 from cifarlab.training.records import checkpoints
 from cifarlab.training.records.interruption import Interrupted

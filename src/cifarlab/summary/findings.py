@@ -12,7 +12,7 @@ from cifarlab.summary.load import STATUSES, Sweep
 from cifarlab.summary.tables import Noise, ranked, score, seed_noise, setting
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Findings:
     """Everything that summary.md and the page both say."""
 
@@ -31,7 +31,14 @@ class Findings:
 
 def find(sweep: Sweep, cells: pd.DataFrame, comparison: pd.DataFrame | None) -> Findings:
     """Rank, judge and describe a sweep."""
-    return Findings(sweep, cells, ranked(sweep, cells), seed_noise(sweep, cells), comparison, hardware(sweep))
+    return Findings(
+        sweep=sweep,
+        cells=cells,
+        order=ranked(sweep, cells),
+        noise=seed_noise(sweep, cells),
+        comparison=comparison,
+        hardware=hardware(sweep),
+    )
 
 
 def hardware(sweep: Sweep) -> str:

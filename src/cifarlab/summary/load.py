@@ -1,4 +1,4 @@
-"""A sweep directory read back: one row a job, whatever state the jobs are in."""
+"""A sweep directory read back: one row a run, whatever state the runs are in."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Sweep:
     Attributes:
         axes: knobs that tell the settings apart, seeds left out: the swept ones, then others that vary on their own.
         knobs: the axes, then every other knob that varies.
-        runs: a row a job, as `load` returns it.
+        runs: a row a run, as `load` returns it.
         written: the values of an axis in the order of the command.
         objective: what a search was after; None for a grid.
         scales: axes that a search drew from an interval -> ``log`` or ``linear``.
@@ -59,17 +59,17 @@ class Sweep:
 
     @property
     def is_finished(self) -> pd.Series:
-        """(jobs,) bool: whether a job ended well; only these enter a mean."""
+        """(runs,) bool: whether a run ended well; only these enter a mean."""
         return self.runs["status"] == "finished"
 
     @property
     def finished(self) -> pd.DataFrame:
-        """The jobs that ended well."""
+        """The runs that ended well."""
         return self.runs[self.is_finished]
 
     @property
     def is_lost(self) -> pd.Series:
-        """(jobs,) bool: neither finished nor, as a search does, stopped on purpose."""
+        """(runs,) bool: neither finished nor, as a search does, stopped on purpose."""
         return ~self.runs["status"].isin(["finished", "pruned"])
 
     def labels(self, knob: str) -> list[str]:
@@ -77,7 +77,7 @@ class Sweep:
         return self._coded(knob)[0]
 
     def places(self, knob: str) -> np.ndarray:
-        """(jobs,) int: where in `labels` the value of each job stands, -1 for a job without the knob."""
+        """(runs,) int: where in `labels` the value of each run stands, -1 for a run without the knob."""
         return self._coded(knob)[1]
 
     def swept(self) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -27,7 +26,6 @@ READS: Mapping[OfVisualize, tuple[str, ...]] = {
 OF_ANY = ("figure", "run", "seed", "allow")
 OF_A_NET = ("weights", "classes")
 WITHOUT_WEIGHTS = ("samples", "augmentations", "curves")
-INTERPOLATION = re.compile(r"\$\{(\w+)\}")
 
 
 class Options:
@@ -138,7 +136,7 @@ def _unread(config: DictConfig, typed: Mapping[str, str], values: Mapping[str, A
         for key, text in typed.items()
         if key in NAMES and key not in read
     ]
-    from cifarlab.job.nodes import SHORT_NAMES  # with torch, which a figure of curves needs not
+    from cifarlab.job.nodes import INTERPOLATION, SHORT_NAMES  # with torch, which a figure of curves needs not
 
     short_names = (name for group in ("model", "data", "trainer") for name in SHORT_NAMES[group])
     composed = {*short_names, *INTERPOLATION.findall(OmegaConf.to_yaml(config))}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cifarlab.summary.load import STATUSES, Sweep
+from cifarlab.summary.statistics import FEWEST
 from cifarlab.summary.tables import Noise, ranked, score, seed_noise, setting
 
 
@@ -77,12 +78,13 @@ def counts(sweep: Sweep) -> str:
 
 
 def measured(row: pd.Series, metric: str) -> str:
-    """`0.9231 ± 0.0012 (95 % interval 0.9201 to 0.9261, n = 3)`."""
+    """`0.9231 ± 0.0012 (95 % interval 0.9201 to 0.9261, n = 3)`; with few runs, that they are too few."""
     mean, n = row[f"{metric}_mean"], int(row["n"])
     if not np.isfinite(mean):
         return "not measured"
-    if not np.isfinite(row[f"{metric}_sd"]):
-        return f"{mean:.4f} (n = {n}: no interval)"
+    if n < FEWEST:
+        spread = f" \N{PLUS-MINUS SIGN} {row[f'{metric}_sd']:.4f}" if n > 1 else ""
+        return f"{mean:.4f}{spread} (n = {n}: too few runs for an interval)"
     low, high = row[f"{metric}_low"], row[f"{metric}_high"]
     return f"{mean:.4f} \N{PLUS-MINUS SIGN} {row[f'{metric}_sd']:.4f} (95 % interval {low:.4f} to {high:.4f}, n = {n})"
 

@@ -14,19 +14,26 @@ from scipy import special
 
 LEVEL = 0.95
 POWER = 0.80
+FEWEST = 3  # values that an interval is worth saying of: that of two reaches over nine standard deviations either way
 STATISTICS = ("mean", "sd", "se", "low", "high", "min", "max")
 Floats = NDArray[np.float64]
 
 
-def describe(values: ArrayLike, groups: ArrayLike, num_groups: int) -> dict[str, Floats]:
+def describe(
+    values: ArrayLike, groups: ArrayLike, num_groups: int, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> dict[str, Floats]:
     """`n` and the STATISTICS of each group: `sd` with n - 1, `low` and `high` the 95 % t-interval of the mean.
+
+    The interval is cut to the bounds: a mean cannot lie outside of them, so the cut takes nothing from the 95 %.
 
     Args:
         values: (N,) numbers; NaN is left out.
         groups: (N,) int in [0, num_groups).
+        bounds: what the values lie between, such as (0, 1) for accuracies.
 
     Returns:
-        Arrays (num_groups,) by name; NaN where a group has too few values (none for `mean`, fewer than two for `sd`).
+        Arrays (num_groups,) by name; NaN where a group has too few values: none for `mean`, fewer than two for `sd`,
+        fewer than FEWEST for `low` and `high`.
     """
     numbers = np.asarray(values, dtype=float)
     codes = np.asarray(groups, dtype=np.intp)
@@ -41,14 +48,14 @@ def describe(values: ArrayLike, groups: ArrayLike, num_groups: int) -> dict[str,
         squares = np.bincount(codes, (numbers - mean[codes]) ** 2, num_groups)
         sd = np.where(n > 1, np.sqrt(squares / (n - 1)), np.nan)
         se = sd / np.sqrt(n)
-        reach = quantile_t(n - 1) * se
+        reach = np.where(n < FEWEST, np.nan, quantile_t(n - 1) * se)
     return {
         "n": n,
         "mean": mean,
         "sd": sd,
         "se": se,
-        "low": mean - reach,
-        "high": mean + reach,
+        "low": np.maximum(mean - reach, bounds[0]),
+        "high": np.minimum(mean + reach, bounds[1]),
         "min": np.where(n > 0, low, np.nan),
         "max": np.where(n > 0, high, np.nan),
     }

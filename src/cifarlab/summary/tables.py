@@ -36,7 +36,8 @@ def cells_table(sweep: Sweep) -> pd.DataFrame:
         table["n" if name == "finished" else name] = np.bincount(codes[status == name], minlength=len(groups))
     done = status == "finished"
     for metric in METRICS:
-        statistics = describe(column(sweep, metric)[done], codes[done], len(groups))
+        bounds = (0.0, 1.0) if metric.endswith("/acc") else (-np.inf, np.inf)
+        statistics = describe(column(sweep, metric)[done], codes[done], len(groups), bounds)
         for statistic in STATISTICS:
             table[f"{metric}_{statistic}"] = statistics[statistic]
     return table.assign(group=groups)

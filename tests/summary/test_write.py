@@ -72,6 +72,19 @@ def test_two_seeds_are_said_to_be_too_few_for_an_interval(make_sweep):
     assert " interval 0" not in text
 
 
+def test_settings_that_diverged_keep_their_row_and_are_counted(make_sweep, alter):
+    sweep = make_sweep({"lr": [0.1, 1, 10], "seed": [0, 1, 2]}, lambda k: 0.8 - 0.1 * k["lr"] + 0.01 * k["seed"])
+    for seed in (0, 1, 2):
+        alter(sweep / f"lr-10+seed-{seed}", status="diverged", metrics={}, seconds={})
+    page = summarize(sweep)
+    text = (page.parent / "summary.md").read_text()
+    assert "Best of 3 settings, 1 of them without a finished run, by mean validation accuracy: lr=0.1." in text
+    assert "\n| 10 | 0 | 3 |  |  |  |  |  |  |" in text
+    assert "Best of 3 settings, 1 of them without a finished run, by mean validation accuracy" in page.read_text()
+    charts = json.loads(page.read_text().split('id="charts">')[1].split("</script>")[0])
+    assert charts["marginal"]["layout"]["xaxis"]["range"] == [-0.5, 2.5]
+
+
 @pytest.mark.parametrize("damage", ["history", "failed", "missing", "one"])
 def test_rebuilds_from_what_is_left(make_sweep, alter, damage):
     sweep = make_sweep({"blocks": [1, 2], "kernel_size": [2, 3]})
@@ -88,7 +101,7 @@ def test_rebuilds_from_what_is_left(make_sweep, alter, damage):
     assert "heatmap_blocks_kernel_size.png" in text
     assert ("curves.png" in text) == (damage in ("failed", "one"))
     if damage in ("failed", "missing"):
-        assert "No run finished" in text
+        assert "Of 4 settings, 4 of them without a finished run, there is nothing to rank." in text
         assert "- blocks-1+kernel_size-2: " in text
     if damage == "failed":
         assert "failed: RuntimeError: boom" in text

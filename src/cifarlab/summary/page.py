@@ -21,11 +21,11 @@ import pandas as pd
 
 from cifarlab.figures import OfSweep
 from cifarlab.summary.comparison import METHOD, about, brief
-from cifarlab.summary.findings import Findings, measured, ranking, verdict
+from cifarlab.summary.findings import Findings, caveats, measured, ranking, settings, verdict
 from cifarlab.summary.history import History
 from cifarlab.summary.load import STATUSES
 from cifarlab.summary.markdown import cell_text
-from cifarlab.summary.tables import score, setting
+from cifarlab.summary.tables import setting
 from cifarlab.summary.values import absent, label
 
 MOST_ERRORS = 200
@@ -122,21 +122,15 @@ def header(findings: Findings, drawn: Iterable[OfSweep]) -> str:
 def result(findings: Findings) -> str:
     """The answer: warnings, the best setting with its validation and test accuracy, on what."""
     warnings = "".join(f'<p class="warning"><b>Warning.</b> {escape(text)}</p>' for text in findings.noise.warnings)
-    best, test = findings.best, findings.noise.test
+    best = findings.best
     if best is None:
         return section("Result", warnings + "".join(f"<p>{escape(line)}</p>" for line in verdict(findings)), "result")
     figures = [("setting", setting(findings.sweep, best), ""), *_best_numbers(best)]
     numbers = "".join(f"<div>{quiet(name)}<b>{escape(value)}</b>{quiet(more)}</div>" for name, value, more in figures)
-    lines = [f"Best of {len(findings.order)} by mean validation accuracy, measured on {findings.hardware}."]
-    if len(findings.order) > 1:
-        lines.append(
-            "Its validation mean is the highest of several and so flattered by choice: quote the test accuracy."
-        )
-    if test is not None and not test.within_noise:
-        lines.append(
-            f"Settings differ by more than seeds do: F({test.between_freedom}, {test.within_freedom}) = {test.f:.2f}, "
-            f"p = {test.p:.2g} (one-way analysis of variance of {score(findings.sweep)})."
-        )
+    lines = [
+        f"Best of {settings(findings)} by mean validation accuracy, measured on {findings.hardware}.",
+        *caveats(findings),
+    ]
     words = "".join(f'<p class="quiet">{escape(line)}</p>' for line in lines)
     return section("Result", f'{warnings}<div class="best">{numbers}</div>{words}', "result")
 

@@ -36,7 +36,11 @@ def _view(data: Overlay, column: str) -> View:
         )
         for entry, colour in data.colours.items()
     ]
-    return View(traces=traces, layout={"yaxis": {"title": {"text": COLUMNS[column]}}})
+    axis = {"title": {"text": COLUMNS[column]}, "autorange": True}
+    limits = data.loss_limits(column)
+    if limits is not None:
+        axis |= {"autorange": False, "range": limits}
+    return View(traces=traces, layout={"yaxis": axis})
 
 
 def _joined(data: Overlay, entry: str, column: str) -> dict[str, list[Any]]:

@@ -45,7 +45,7 @@ def _view(data: Marginal) -> View:
     )
     bars = {"type": "data", "symmetric": False, "array": rounded(high - mean), "arrayminus": rounded(mean - low)}
     means = go.Scatter(
-        mode="lines+markers",
+        mode="lines+markers" if data.axis.is_scale else "markers",
         xaxis="x2",
         yaxis="y2",
         x=values,

@@ -9,7 +9,7 @@ import sys
 import pytest
 from PIL import Image
 
-from cifarlab.summary import summarize
+from cifarlab.summary import charts, plots, summarize
 
 AXES = {"blocks": [1, 3, 5], "kernel_size": [2, 3, 4, 5], "seed": [0, 1]}
 
@@ -139,6 +139,28 @@ def test_unknown_figures_are_refused_with_the_known_names(make_sweep):
     with pytest.raises(ValueError, match=r"no figure 'marginal_block'; did you mean marginal_blocks\? There is curves"):
         summarize(sweep)
     assert not (sweep / "summary").exists()
+
+
+@pytest.mark.parametrize("broken", ["png", "chart"])
+def test_a_picture_that_cannot_be_drawn_costs_no_table_and_no_page(make_sweep, monkeypatch, broken):
+    def fail(*_):
+        raise RuntimeError("no <font> left")
+
+    monkeypatch.setattr(*{"png": (plots, "overlay", fail), "chart": (charts, "curves", fail)}[broken])
+    folder = summarize(make_sweep({"blocks": [1, 2], "kernel_size": [2, 3], "seed": [0, 1]})).parent
+    names = {path.stem for path in folder.glob("*.png")}
+    others = {"heatmap_blocks_kernel_size", "marginal_blocks", "marginal_kernel_size", "cost"}
+    assert names == others | ({"curves"} if broken == "chart" else set())
+    page, text = (folder / "index.html").read_text(), (folder / "summary.md").read_text()
+    said = {
+        "png": "The figure curves could not be drawn: RuntimeError: no &lt;font&gt; left",
+        "chart": "This chart could not be drawn: RuntimeError: no &lt;font&gt; left",
+    }[broken]
+    assert said in page
+    drawn = json.loads(page.split('id="charts">')[1].split("</script>")[0])
+    assert set(drawn) == {"heatmap", "marginal", "cost"} | ({"curves"} if broken == "png" else set())
+    assert (said in text, "![curves](curves.png)" in text) == (broken == "png", broken == "chart")
+    assert len((folder / "cells.csv").read_text().splitlines()) == 5
 
 
 def test_figures_of_the_sweep_are_drawn_too(make_sweep):

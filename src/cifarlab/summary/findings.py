@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,16 @@ from cifarlab.summary.tables import Noise, ranked, score, seed_noise, setting
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """Everything that summary.md and the page both say."""
+    """Everything that summary.md, the page and the terminal all say.
+
+    Attributes:
+        sweep: what was read.
+        cells: a row a setting, as met. order: the same, the best first.
+        noise: whether settings differ by more than seeds do.
+        comparison: of a knob's values, where one was asked for.
+        hardware: what the finished runs ran on, and by which versions.
+        faults: figures that could not be drawn -> why.
+    """
 
     sweep: Sweep
     cells: pd.DataFrame
@@ -23,6 +33,15 @@ class Findings:
     noise: Noise
     comparison: pd.DataFrame | None
     hardware: str
+    faults: Mapping[str, str]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must be told before anything else."""
+        return [
+            *self.noise.warnings,
+            *(f"The figure {name} could not be drawn: {fault}" for name, fault in self.faults.items()),
+        ]
 
     @property
     def best(self) -> pd.Series | None:
@@ -30,7 +49,7 @@ class Findings:
         return self.order.iloc[0] if np.isfinite(self.order["val/acc_mean"].iloc[0]) else None
 
 
-def find(sweep: Sweep, cells: pd.DataFrame, comparison: pd.DataFrame | None) -> Findings:
+def find(sweep: Sweep, cells: pd.DataFrame, comparison: pd.DataFrame | None, faults: Mapping[str, str]) -> Findings:
     """Rank, judge and describe a sweep."""
     return Findings(
         sweep=sweep,
@@ -39,6 +58,7 @@ def find(sweep: Sweep, cells: pd.DataFrame, comparison: pd.DataFrame | None) -> 
         noise=seed_noise(sweep, cells),
         comparison=comparison,
         hardware=hardware(sweep),
+        faults=faults,
     )
 
 

@@ -20,7 +20,7 @@ def markdown(findings: Findings, figures: Sequence[str]) -> str:
     sweep = findings.sweep
     lines = [f"# {inline(sweep.name)}", "", f"{counts(sweep)}; {len(findings.cells)} settings.", ""]
     lines += [f"    {command}" for command in sweep.commands] + ([""] if sweep.commands else [])
-    lines += [f"> **Warning.** {inline(warning)}\n" for warning in findings.noise.warnings]
+    lines += [f"> **Warning.** {inline(warning)}\n" for warning in findings.warnings]
     lines += ["## Result", "", *(inline(line) + "  " for line in verdict(findings)), ""]
     lines += ["## Settings", "", table(ranking(findings).head(MOST_ROWS)), ""]
     if len(findings.order) > MOST_ROWS:

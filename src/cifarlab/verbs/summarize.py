@@ -119,7 +119,7 @@ def report(findings: Findings) -> None:
             console.print(shown)
     for sentence in verdict(findings):
         console.print(escape(sentence), highlight=False)
-    for warning in findings.noise.warnings:
+    for warning in findings.warnings:
         console.print(f"[bold yellow]Warning:[/bold yellow] {escape(warning)}", highlight=False)
 
 

@@ -14,7 +14,13 @@ MOST_POINTS = 100
 
 
 def curves(data: Overlay) -> go.Figure:
-    """A trace a colour, over the epochs."""
+    """A trace a colour, over the epochs.
+
+    Raises:
+        ValueError: no run has a history.
+    """
+    if not data.columns:
+        raise ValueError("no run has a history of losses or accuracies")
     legend = {"title": {"text": text(data.legend_title)}}
     base = go.Figure(
         layout={"height": 480, "showlegend": True, "legend": legend, "xaxis": {"title": {"text": "epoch"}}}

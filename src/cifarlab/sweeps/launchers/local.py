@@ -1,4 +1,4 @@
-"""``hydra/launcher=local``: several cells at once on this machine, each in a process of its own."""
+"""``hydra/launcher=local``: several cells at once on this machine, in processes of their own."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import torch
 from annotated_types import Ge, MinLen
 
 from cifarlab.sweeps.launchers.launching import GRACE, CellLauncher, CellRun
-from cifarlab.sweeps.launchers.processes import CellProcess, start_server
+from cifarlab.sweeps.launchers.processes import Worker, start_server
 from cifarlab.sweeps.launchers.seats import Seats
 
 PATIENCE = 0.5  # seconds between two looks at whether the sweep was asked to stop
 
 
 class LocalLauncher(CellLauncher):
-    """Shares this machine's GPUs, or the cores of its CPU, among processes.
+    """Shares this machine's GPUs, or the cores of its CPU, among workers that take cell after cell.
 
     A job gets the least loaded GPU, through CUDA_VISIBLE_DEVICES; one with ``trainer.devices=2`` gets two to itself.
     On the CPU the last digits of a run depend on its number of threads, so ``threads`` and ``jobs`` are to be kept
@@ -58,30 +58,28 @@ class LocalLauncher(CellLauncher):
             return
         machine = self._machine = self.share_among(waiting)
         start_server(machine.threads)
-        running: list[CellProcess] = []
+        workers = Workers(machine.threads)
         stopping = _Stopping()
         try:
             while True:
-                while not self.stop_requests and machine.has_place(running):
+                while not self.stop_requests and machine.has_place(workers.busy):
                     waiting = waiting or next(cells, None)
                     gpus = machine.take(waiting) if waiting else None
                     if waiting is None or gpus is None:
                         break
-                    running.append(CellProcess(waiting, threads=machine.threads, gpus=gpus))
+                    workers.give(waiting, gpus)
                     waiting = None
-                if not running:
+                if not workers.busy:
                     break
-                connection.wait([process.sentinel for process in running], timeout=PATIENCE)
-                stopping.look(self.stop_requests, running)
-                for process in [process for process in running if process.has_ended]:
-                    running.remove(process)
-                    machine.give_back(process.gpus)
-                    yield process.cell, process.cause_of_death()
+                workers.wait(PATIENCE)
+                stopping.look(self.stop_requests, workers.busy)
+                for worker, cell in workers.done():
+                    machine.give_back(worker.gpus)
+                    yield cell, worker.cause_of_death()
             if waiting is not None:
                 yield waiting, None
         finally:
-            for process in running:
-                process.send(signal.SIGKILL)
+            workers.end()
 
     def share_among(self, cell: CellRun) -> Machine:
         """How this machine is divided among cells like this one."""
@@ -112,7 +110,7 @@ class Machine:
     threads: int
     seats: Seats | None
 
-    def has_place(self, running: list[CellProcess]) -> bool:
+    def has_place(self, running: list[Worker]) -> bool:
         return len(running) < self.jobs and (self.seats is None or self.seats.free > 0)
 
     def take(self, cell: CellRun) -> tuple[str, ...] | None:
@@ -124,13 +122,62 @@ class Machine:
             self.seats.give_back(gpus)
 
 
+class Workers:
+    """The processes of a sweep: those at work, and idle ones that wait for the next cell.
+
+    Args:
+        threads: CPU threads of each.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.busy: list[Worker] = []
+        self.idle: list[Worker] = []
+
+    def give(self, cell: CellRun, gpus: tuple[str, ...]) -> None:
+        """Hand a cell to an idle worker with these GPUs, or to a new one.
+
+        A run on several devices gets a worker of its own, in which Lightning has not started a run before.
+        """
+        fitting = [worker for worker in self.idle if worker.gpus == gpus and worker.is_alive and cell.devices == 1]
+        if fitting:
+            worker = fitting[0]
+            self.idle.remove(worker)
+        else:
+            worker = Worker(threads=self.threads, gpus=gpus)
+        self.busy.append(worker)
+        worker.give(cell)
+
+    def wait(self, seconds: float) -> None:
+        """Until a cell has ended, but not for longer than so many seconds."""
+        connection.wait([sign for worker in self.busy for sign in worker.signs], timeout=seconds)
+
+    def done(self) -> Iterator[tuple[Worker, CellRun]]:
+        """The workers whose cell has ended, and that cell; they are idle then, or dead."""
+        for worker in [worker for worker in self.busy if worker.is_done]:
+            cell, worker.cell = worker.cell, None
+            assert cell is not None
+            self.busy.remove(worker)
+            if worker.is_alive and cell.devices == 1:
+                self.idle.append(worker)
+            else:
+                worker.close()
+            yield worker, cell
+
+    def end(self) -> None:
+        for worker in self.busy:
+            worker.send(signal.SIGKILL)
+        for worker in self.idle:
+            worker.close()
+
+
 class _Stopping:
     """Asks processes to stop; and kills them, when their time is over or nobody wants to wait any longer."""
 
     def __init__(self) -> None:
         self._since: float | None = None
 
-    def look(self, requests: int, running: list[CellProcess]) -> None:
+    def look(self, requests: int, running: list[Worker]) -> None:
         if not requests:
             return
         self._since = self._since or time.monotonic()

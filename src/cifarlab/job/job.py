@@ -184,8 +184,8 @@ class Job:
         self.parts["schedule"](optimizer, Budget(settings.epochs, steps_per_epoch=1000))
         return counted
 
-    def execute(self, directory: Path, *, one_of_many: bool = False, watch: Watch | None = None) -> Result:
-        """Build the objects and run; the bar of a run that is one of many vanishes with it, a watch may stop it."""
+    def execute(self, directory: Path, *, keep_bar: bool = True, watch: Watch | None = None) -> Result:
+        """Build the objects and run; the bar vanishes with the run unless it is kept, a watch may stop it."""
         settings = self.settings
         return run(
             directory,
@@ -208,7 +208,7 @@ class Job:
             loggers=self.parts["logger"](),
             checkpoints="all" if settings.checkpoints == "auto" else settings.checkpoints,
             figures=[name for name in settings.figures if name in OF_A_RUN],
-            keep_bar=not one_of_many,
+            keep_bar=keep_bar,
             watch=watch,
         )
 

@@ -26,12 +26,15 @@ from cifarlab.job.configure import ConfigError, config_parameters, describe_call
 from cifarlab.job.directory import choices_of
 from cifarlab.job.explain import explain
 from cifarlab.job.job import Job
-from cifarlab.job.nodes import OF_A_SWEEP
 from cifarlab.job.preflight import Checked, Planned, Refused, preflight, refusal
 from cifarlab.job.read import read_job
 from cifarlab.job.settings import Settings
 from cifarlab.summary import summarize
-from cifarlab.summary.plots import figure_names
+from cifarlab.sweeps.axes import (
+    refuse_axes_of_the_sweep,
+    refuse_axes_outside_the_key,
+    refuse_figures_without_axis,
+)
 from cifarlab.sweeps.grid import Grid, cell_name
 from cifarlab.sweeps.launchers.launching import CellLauncher
 from cifarlab.sweeps.launchers.one_by_one import OneByOne
@@ -86,15 +89,15 @@ class ResumingSweeper(Sweeper):
         directory = MULTIRUN / (settings.sweep or grid.name(choices["model"], choices.get("experiment")))
         launcher = self._launcher()
         figures = _figures_asked(sample)
-        _check_figures(figures, [*Ledger.open(directory).axes, *map(bare, (*grid.axes, *grid.intervals))])
-        task = _Task(directory, grid.combined(settings.zip, settings.exclude), settings, figures, launcher)
-        outcomes = self._run_grid(task) if search.sampler == "none" else self._run_search(task, search)
+        refuse_figures_without_axis(figures, [*Ledger.open(directory).axes, *map(bare, (*grid.axes, *grid.intervals))])
+        command = _Command(directory, grid.combined(settings.zip, settings.exclude), settings, figures, launcher)
+        outcomes = self._run_grid(command) if search.sampler == "none" else self._run_search(command, search)
         if not outcomes <= {"finished", "pruned", ELSEWHERE}:
             sys.exit(1)
 
-    def _run_grid(self, task: _Task) -> set[str]:
+    def _run_grid(self, command: _Command) -> set[str]:
         """Run the cells of a product. How they ended; nothing for a plan."""
-        grid, settings = task.grid, task.settings
+        grid, settings = command.grid, command.settings
         if grid.endless:
             raise ConfigError(
                 [
@@ -106,22 +109,24 @@ class ResumingSweeper(Sweeper):
         planned, refused = self._check(grid.overrides(), settings)
         refuse_axes_outside_the_key(planned, grid.axes)
         if settings.fresh and not settings.plan:
-            set_aside(task.directory)
-        todo = self._enter(task, planned, grid.axes)
+            set_aside(command.directory)
+        todo = self._enter(command, planned, grid.axes)
         cells = [cell for cell, _ in todo]
         progress = Progress(len(cells))
         progress.left_out(refused)
         progress.plan(
-            cells, [each.cost for _, each in todo], [status_of(task.directory / cell.name, cell.key) for cell in cells]
+            cells,
+            [each.cost for _, each in todo],
+            [status_of(command.directory / cell.name, cell.key) for cell in cells],
         )
         if grid.left_out:
             total = grid.left_out + len(grid.overrides())
             progress.console.print(f"exclude: {grid.left_out} of {total} cells left out")
-        return set() if settings.plan else self._run_all(task, progress, [todo])
+        return set() if settings.plan else self._run_all(command, progress, [todo])
 
-    def _run_search(self, task: _Task, search: SearchSettings) -> set[str]:
+    def _run_search(self, command: _Command, search: SearchSettings) -> set[str]:
         """Run trials until there are as many as were asked for. How their cells ended; nothing for a plan."""
-        directory, settings, space = task.directory, task.settings, Space.of(task.grid)
+        directory, settings, space = command.directory, command.settings, Space.of(command.grid)
         planned, refused = self._check(list(space.probes()), settings)
         job = planned[0].job
         check_search(search, space, job)
@@ -141,11 +146,11 @@ class ResumingSweeper(Sweeper):
             search,
             study,
             plan=lambda cells: preflight(cells, self._read, checked),
-            enter=lambda planned: self._enter(task, [planned], space.axes, about)[0][0],
+            enter=lambda planned: self._enter(command, [planned], space.axes, about)[0][0],
             say=lambda line: progress.console.print(escape(line), style="yellow"),
         )
-        task.launcher.is_search = True
-        outcomes = self._run_all(task, progress, trials.rounds(), trials.ended)
+        command.launcher.is_search = True
+        outcomes = self._run_all(command, progress, trials.rounds(), trials.ended)
         return outcomes | ({"diverged"} if study.diverged else set())
 
     def _check(self, cells: Sequence[tuple[str, ...]], settings: SweepSettings) -> tuple[list[Planned], list[Refused]]:
@@ -209,20 +214,20 @@ class ResumingSweeper(Sweeper):
             raise ConfigError([f"trainer.num_nodes={nodes}: a sweep runs each of its cells on one machine; allowed: 1"])
         return job
 
-    def _enter(self, task: _Task, planned: Sequence[Planned], axes: Axes, search: About = None) -> Todo:
+    def _enter(self, command: _Command, planned: Sequence[Planned], axes: Axes, search: About = None) -> Todo:
         """Give every cell its place in the ledger; a plan leaves the folder untouched."""
-        if task.settings.plan:
-            return self._merge(Ledger.open(task.directory), task, planned, axes, search)
-        with locked(task.directory):
-            ledger = Ledger.open(task.directory)
-            cells = self._merge(ledger, task, planned, axes, search)
+        if command.settings.plan:
+            return self._merge(Ledger.open(command.directory), command, planned, axes, search)
+        with locked(command.directory):
+            ledger = Ledger.open(command.directory)
+            cells = self._merge(ledger, command, planned, axes, search)
             ledger.write()
         return cells
 
-    def _merge(self, ledger: Ledger, task: _Task, planned: Sequence[Planned], axes: Axes, search: About) -> Todo:
-        figures = [name for name in task.figures if name not in OF_A_RUN]
-        command = shlex.join(["python", Path(sys.argv[0]).name, *(bare(argument) for argument in sys.argv[1:])])
-        ledger.merge(command, axes, figures, search)
+    def _merge(self, ledger: Ledger, command: _Command, planned: Sequence[Planned], axes: Axes, search: About) -> Todo:
+        figures = [name for name in command.figures if name not in OF_A_RUN]
+        typed = shlex.join(["python", Path(sys.argv[0]).name, *(bare(argument) for argument in sys.argv[1:])])
+        ledger.merge(typed, axes, figures, search)
         todo: dict[str, tuple[Cell, Planned]] = {}  # by key: two ways to write one setting are one cell
         for each in planned:
             identity = each.job.identity
@@ -252,7 +257,7 @@ class ResumingSweeper(Sweeper):
 
     def _run_all(
         self,
-        task: _Task,
+        command: _Command,
         progress: Progress,
         rounds: Iterable[Iterable[Work]],
         on_end: OnEnd = lambda cell, status: None,
@@ -263,7 +268,7 @@ class ResumingSweeper(Sweeper):
             rounds: cells; those of a round begin when all before it have ended.
             on_end: told how each cell stands.
         """
-        running = Running(task.directory, resuming_command(), task.launcher, progress, on_end)
+        running = Running(command.directory, resuming_command(), command.launcher, progress, on_end)
         with running.heeding_signals():
             try:
                 for cells in rounds:
@@ -271,13 +276,13 @@ class ResumingSweeper(Sweeper):
                     if running.stopped:
                         break
             finally:
-                page = summarize(task.directory)
+                page = summarize(command.directory)
                 progress.console.print(f"summary: {page}", soft_wrap=True)
         return {*running.outcomes.values(), *(["interrupted"] if running.stopped else [])}
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Command:
     """What a command comes to."""
 
     directory: Path
@@ -285,42 +290,6 @@ class _Task:
     settings: SweepSettings
     figures: tuple[str, ...]
     launcher: CellLauncher
-
-
-def refuse_axes_of_the_sweep(axes: Axes) -> None:
-    """Refuse several values of a key that all cells share, of which only the first would count.
-
-    Raises:
-        ConfigError: there is such an axis.
-    """
-    shared = [key for key in map(bare, axes) if key in OF_A_SWEEP or key.startswith(("search.", "hydra.", "hydra/"))]
-    if shared:
-        raise ConfigError([f"{key}: a sweep has one value of it; give one" for key in shared])
-
-
-def refuse_axes_outside_the_key(planned: Sequence[Planned], axes: Axes) -> None:
-    """Refuse axes that do not tell cells apart, since their cells would be one: one folder, one result.
-
-    The same value written in two ways (``1e-3,0.001``) makes two cells that are equal in everything, and stays one.
-
-    Raises:
-        ConfigError: naming the axes.
-    """
-    first: dict[str, Planned] = {}
-    differing: dict[str, None] = {}
-    for each in planned:
-        other = first.setdefault(each.job.identity.key, each)
-        if other is each:
-            continue
-        for group, part in each.job.parts.items():
-            before = other.job.parts[group].plain()
-            for name, value in part.plain().items():
-                if value != before.get(name):
-                    differing[name if group == "settings" else f"{group}.{name}"] = None
-    named = [key for key in map(bare, axes) if any(path == key or path.startswith(f"{key}.") for path in differing)]
-    if differing:
-        keys = ", ".join(named or differing)
-        raise ConfigError([f"{keys}: does not change a run's numbers, so it cannot tell cells apart; give one value"])
 
 
 def resuming_command() -> tuple[str, ...]:
@@ -352,13 +321,3 @@ def _check_place(sweep: DictConfig) -> None:
     wrong = [f"hydra.sweep.{key}={value}" for key, value in given.items() if value != ours.get(key)]
     if wrong:
         raise ConfigError([f"{each}: a sweep lies in {MULTIRUN}/NAME, which sweep=NAME chooses" for each in wrong])
-
-
-def _check_figures(asked: Sequence[str], axes: Sequence[str]) -> None:
-    """Refuse a figure over a knob that is not swept: else the sweep would say so at its end."""
-    knobs = dict.fromkeys(axis.rpartition(".")[2] for axis in axes if not axis.startswith("seed"))
-    known = [*OF_A_RUN, *figure_names([*dict.fromkeys([*axes, *knobs])])]
-    wrong = [name for name in asked if name not in known]
-    if wrong:
-        shown = [*OF_A_RUN, *figure_names([*knobs])]
-        raise ConfigError([f"figures={name}: allowed in this sweep: {', '.join(shown)}" for name in wrong])

@@ -4,8 +4,8 @@
 
 Each job is a process that does what `train.py` does (Lightning, a run's module, loader and Trainer, the step recorded
 where it can be) on 50,000 random pictures of its own. All begin to count together, when the slowest is ready, and the
-table has the sum of their speeds; the last column is that over one job's. MPS is NVIDIA's multi-process service, started
-and stopped here as `hydra/launcher=local` does it.
+table has the sum of their speeds; the last column is that over one job's. MPS is NVIDIA's multi-process service,
+started and stopped here as `hydra/launcher=local` does it.
 """
 
 from __future__ import annotations

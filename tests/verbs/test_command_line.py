@@ -228,9 +228,9 @@ def test_a_stopped_run_goes_on_by_resume_or_in_its_own_directory(
 ) -> None:
     command = (*TINY, "epochs=3")
     assert train_py(*command, "hydra.run.dir=whole").code == 0
-    from cifarlab.training.records import history as records
+    from cifarlab.training.records.recorder import Recorder
 
-    real = records.History.on_train_epoch_end
+    real = Recorder.on_train_epoch_end
 
     def stop(self: Any, trainer: Any, pl_module: Any) -> None:
         if trainer.current_epoch == 1:
@@ -239,7 +239,7 @@ def test_a_stopped_run_goes_on_by_resume_or_in_its_own_directory(
 
     for place in ("one=a, b", "two"):
         with monkeypatch.context() as patch:
-            patch.setattr(records.History, "on_train_epoch_end", stop)
+            patch.setattr(Recorder, "on_train_epoch_end", stop)
             ended = train_py(*command, f"hydra.run.dir={place}")
         assert ended.code == 1
         assert result(tmp_path / place)["status"] == "failed"

@@ -24,13 +24,14 @@ def trained_net(job: Job, directory: Path, num_classes: int) -> nn.Module:
 
     Raises:
         ConfigError: the run kept no weights.
+        ValueError: the file is damaged, or has the weights of another run.
     """
     path = directory / FOLDER / "best.ckpt"
     if not path.is_file():
         raise ConfigError([f"{path} is missing: the run has no weights yet, or was told checkpoints=none"])
     with without_weights():
         net: nn.Module = job.parts["model"](num_classes)
-    load_weights(path, net)
+    load_weights(path, net, key=job.identity.key)
     return net
 
 

@@ -18,7 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.explain import explain
 
-CONF = Path(sys.argv[0]).resolve().parent / "conf"
+# In a wheel the tree lies inside the package, in a checkout at the top of the repository.
+PACKAGED_CONF = Path(__file__).resolve().parents[1] / "conf"
+CONF = PACKAGED_CONF if PACKAGED_CONF.is_dir() else Path(__file__).resolve().parents[3] / "conf"
 # Keys whose value is a path: it may hold what Hydra's grammar would take for a list, a sweep or an assignment.
 PATH_KEYS = ("run", "resume", "root", "data.root", "weights", "model.weights", "hydra.run.dir")
 OUTPUTS = "outputs"

@@ -18,7 +18,14 @@ from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.searching.space import Space
 from cifarlab.training.hardware.cost import Cost
 
-COLOURS = {"finished": "green", "failed": "red", "diverged": "red", "interrupted": "yellow", "pruned": "blue"}
+COLOURS = {
+    "finished": "green",
+    "failed": "red",
+    "diverged": "red",
+    "damaged": "red",
+    "interrupted": "yellow",
+    "pruned": "blue",
+}
 
 
 class Progress:

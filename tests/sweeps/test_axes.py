@@ -140,6 +140,6 @@ def test_a_damaged_record_costs_its_own_cell_and_is_never_written_over(
     trained.clear()
     ended = train_py("-m", *TINY, "sweep=s", "seed=0,1,2")
     assert (ended.code, trained) == (1, ["seed-2"])
-    assert f"{record.relative_to(tmp_path)}: " in ended.out.replace("\n", "")
+    assert f"{record.relative_to(tmp_path)} " in " ".join(ended.out.split())
     assert "move it away" in " ".join(ended.out.split())
     assert record.read_bytes() == content

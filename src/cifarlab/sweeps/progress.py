@@ -71,7 +71,7 @@ class Progress:
     def skipped(self, cell: Cell, why: str) -> None:
         """A cell that is not run now."""
         self._begun.pop(cell.key, None)
-        self.console.print(f"[dim]{self._position(cell)} {escape(cell.name)}  {escape(why)}[/]")
+        self.console.print(f"[dim]{self._position(cell)} {escape(cell.name)}  {escape(why)}[/]", soft_wrap=True)
 
     def started(self, cell: Cell, slots: int = 1) -> None:
         """A cell begins, one of so many at once."""

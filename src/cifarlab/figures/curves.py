@@ -107,6 +107,25 @@ class Overlay:
         """Legend entry -> colour."""
         return dict(zip(self.legend, palette(len(self.legend)), strict=True))
 
+    def loss_limits(self, column: str) -> tuple[float, float] | None:
+        """What a panel of losses shows: where the finished runs were, if others left it; None for all there is."""
+        values = {
+            finished: np.concatenate(
+                [
+                    _points(curve.history, column)[1]
+                    for curve in self.curves
+                    if curve.is_finished == finished and _measured(curve.history, column)
+                ]
+                or [np.empty(0)]
+            )
+            for finished in (True, False)
+        }
+        if not column.endswith("loss") or not values[True].size or not values[False].size:
+            return None
+        low, high = float(values[True].min()), float(values[True].max())
+        margin = 0.05 * (high - low)
+        return (low - margin, high + margin) if values[False].max() > high + margin else None
+
 
 def overlay(data: Overlay) -> Figure:
     """All runs in one plot: accuracy and loss, of validation and training, coloured by setting or by one knob.
@@ -164,6 +183,9 @@ def _lines(panel: Axes, data: Overlay, column: str) -> None:
         if len(line) == 1:
             panel.plot(*line.T, "o", color=colours[curve.colour], markersize=4)
     panel.autoscale_view()
+    limits = data.loss_limits(column)
+    if limits is not None:
+        panel.set_ylim(*limits)
 
 
 def _measured(history: History, column: str) -> bool:

@@ -44,7 +44,7 @@ class Options:
         draws: augmented copies of the picture.
         most: filters or mistakes shown at most; null is all filters, 40 mistakes.
         rgb: a filter as one picture in colour, or each of its channels apart.
-        channel: which channel of each layer; null shows the first twelve.
+        channel: which channel of each layer, one that all of them have; null shows the first twelve.
         layer: only layers whose name begins so.
         size: side in pixels of the picture that the net is given; null leaves the data's, or what the net was made for.
         label: index of the class to climb.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cifarlab.figures.curves import RunCurve, curves, overlay, palette
+from cifarlab.figures.curves import Curve, Overlay, curves, overlay, palette
 
 HISTORY = {
     "epoch": [0, 1, 2],
@@ -44,8 +44,11 @@ def test_a_history_without_epochs_counts_them_and_an_empty_one_is_refused():
 
 
 def test_all_runs_come_in_one_plot_coloured_by_setting():
-    runs = [RunCurve({"val/acc": [0.1, value]}, "a" if value < 0.5 else "b", value < 0.9) for value in (0.4, 0.6, 0.95)]
-    figure = overlay(runs, ["a", "b"], "setting")
+    runs = [
+        Curve(name="", history={"val/acc": [0.1, value]}, colour="a" if value < 0.5 else "b", is_finished=value < 0.9)
+        for value in (0.4, 0.6, 0.95)
+    ]
+    figure = overlay(Overlay(curves=runs, legend=["a", "b"], legend_title="setting"))
     (lines,) = figure.axes[0].collections
     assert [segment[-1, 1] for segment in lines.get_segments()] == [0.4, 0.6, 0.95]
     assert len({tuple(colour[:3]) for colour in lines.get_colors()}) == 2

@@ -52,17 +52,24 @@ def test_three_axes_add_the_grid_and_one_axis_needs_no_heatmap(make_sweep):
 
 
 def test_summary_md_reports_the_best_settings_test_value_once(make_sweep):
-    sweep = make_sweep({"blocks": [1, 2], "seed": [0, 1]}, lambda k: 0.5 + 0.1 * k["blocks"] + 0.02 * k["seed"])
+    sweep = make_sweep({"blocks": [1, 2], "seed": [0, 1, 2]}, lambda k: 0.5 + 0.1 * k["blocks"] + 0.01 * k["seed"])
     (sweep / "blocks-2+seed-0" / "environment.json").write_text(
         json.dumps({"packages": {"torch": "2.11.0"}, "git": {"commit": "0123456789abcdef", "dirty": False}})
     )
     shutil.copy(sweep / "blocks-2+seed-0" / "environment.json", sweep / "blocks-1+seed-0")
     text = (summarize(sweep).parent / "summary.md").read_text()
     assert "by mean validation accuracy: blocks=2." in text
-    # Test values 0.69 and 0.71: mean 0.70, sd 0.0141, half width 12.706 * 0.01.
-    assert text.count("0.7000 ± 0.0141 (95 % interval 0.5729 to 0.8271, n = 2)") == 1
+    # Test values 0.69, 0.70 and 0.71: mean 0.70, sd 0.01, half width 4.303 * 0.01 / sqrt(3).
+    assert text.count("0.7000 ± 0.0100 (95 % interval 0.6752 to 0.7248, n = 3)") == 1
     assert "on cpu, precision 32, torch 2.11.0, commit 0123456789" in text
     assert "0.6000" not in text
+
+
+def test_two_seeds_are_said_to_be_too_few_for_an_interval(make_sweep):
+    sweep = make_sweep({"blocks": [1, 2], "seed": [0, 1]}, lambda k: 0.5 + 0.1 * k["blocks"] + 0.02 * k["seed"])
+    text = (summarize(sweep).parent / "summary.md").read_text()
+    assert "Validation accuracy 0.7100 ± 0.0141 (n = 2: too few runs for an interval)." in text
+    assert " interval 0" not in text
 
 
 @pytest.mark.parametrize("damage", ["history", "failed", "missing", "one"])

@@ -69,41 +69,23 @@ def augmentations(original: ArrayLike, augmented: Mapping[str, ArrayLike]) -> Fi
     return _rows(rows, ["original"])
 
 
-def mistakes(
-    images: ArrayLike,
-    labels: ArrayLike,
-    predicted: ArrayLike,
-    confidence: ArrayLike,
-    classes: Sequence[str],
-    *,
-    most: int = 40,
-) -> Figure:
-    """The wrong answers that the net was surest of: what it said in red with its confidence, the truth below.
+def mistakes(images: ArrayLike, predicted: Sequence[str], truth: Sequence[str], *, wrong: int, tested: int) -> Figure:
+    """Wrong answers in the order given: what the net said in red above the picture, the truth below.
 
     Args:
-        images: (N, H, W, 3). labels, predicted: (N,) int in [0, C). confidence: (N,) float in [0, 1].
-        classes: C names. most: how many are shown.
+        images: (M, H, W, 3), those shown. predicted, truth: M texts.
+        wrong: how many answers were wrong. tested: of how many.
     """
-    truth, said, sure = np.asarray(labels), np.asarray(predicted), np.asarray(confidence, dtype=float)
-    wrong = np.flatnonzero(truth != said)
-    shown = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
+    shown = np.asarray(images)
     columns = min(8, max(len(shown), 1))
     rows = max(-(-len(shown) // columns), 1)
     figure, axes = canvas(1.35 * columns, 1.65 * rows + 0.4, rows, columns)
     for axis in axes.flat:
         axis.set_axis_off()
-    for axis, place in zip(axes.flat, shown, strict=False):
-        picture(axis, np.asarray(images)[place], f"{classes[int(said[place])]} {sure[place]:.2f}", FAILED)
-        axis.text(
-            0.5,
-            -0.05,
-            literal(classes[int(truth[place])]),
-            transform=axis.transAxes,
-            ha="center",
-            va="top",
-            fontsize=7.5,
-        )
-    headline(figure, f"{len(wrong)} of {len(truth)} wrong ({len(wrong) / max(len(truth), 1):.2%}), the surest first")
+    for axis, image, above, below in zip(axes.flat, shown, predicted, truth, strict=False):
+        picture(axis, image, above, FAILED)
+        axis.text(0.5, -0.05, literal(below), transform=axis.transAxes, ha="center", va="top", fontsize=7.5)
+    headline(figure, f"{wrong} of {tested} wrong ({wrong / max(tested, 1):.4f}), the surest first")
     return figure
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from cifarlab.summary.load import STATUSES, Sweep
+from cifarlab.summary.statistics import FEWEST
 from cifarlab.summary.tables import Noise, ranked, score, seed_noise, setting
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Findings:
     """Everything that summary.md and the page both say."""
 
@@ -31,7 +32,14 @@ class Findings:
 
 def find(sweep: Sweep, cells: pd.DataFrame, comparison: pd.DataFrame | None) -> Findings:
     """Rank, judge and describe a sweep."""
-    return Findings(sweep, cells, ranked(sweep, cells), seed_noise(sweep, cells), comparison, hardware(sweep))
+    return Findings(
+        sweep=sweep,
+        cells=cells,
+        order=ranked(sweep, cells),
+        noise=seed_noise(sweep, cells),
+        comparison=comparison,
+        hardware=hardware(sweep),
+    )
 
 
 def hardware(sweep: Sweep) -> str:
@@ -70,12 +78,13 @@ def counts(sweep: Sweep) -> str:
 
 
 def measured(row: pd.Series, metric: str) -> str:
-    """`0.9231 ± 0.0012 (95 % interval 0.9201 to 0.9261, n = 3)`."""
+    """`0.9231 ± 0.0012 (95 % interval 0.9201 to 0.9261, n = 3)`; with few runs, that they are too few."""
     mean, n = row[f"{metric}_mean"], int(row["n"])
     if not np.isfinite(mean):
         return "not measured"
-    if not np.isfinite(row[f"{metric}_sd"]):
-        return f"{mean:.4f} (n = {n}: no interval)"
+    if n < FEWEST:
+        spread = f" \N{PLUS-MINUS SIGN} {row[f'{metric}_sd']:.4f}" if n > 1 else ""
+        return f"{mean:.4f}{spread} (n = {n}: too few runs for an interval)"
     low, high = row[f"{metric}_low"], row[f"{metric}_high"]
     return f"{mean:.4f} \N{PLUS-MINUS SIGN} {row[f'{metric}_sd']:.4f} (95 % interval {low:.4f} to {high:.4f}, n = {n})"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -19,7 +19,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from cifarlab.summary.charts import charts
+from cifarlab.figures import OfSweep
 from cifarlab.summary.comparison import METHOD, about, brief
 from cifarlab.summary.findings import Findings, measured, ranking, verdict
 from cifarlab.summary.history import History
@@ -29,9 +29,9 @@ from cifarlab.summary.tables import score, setting
 from cifarlab.summary.values import absent, label
 
 MOST_ERRORS = 200
-HEADINGS = {
+HEADINGS: Mapping[OfSweep, tuple[str, str]] = {
     "heatmap": ("Heatmap", "Choose axes and metric above the chart; a red cross marks a place where no run finished."),
-    "marginals": ("One knob at a time", "Every run, and the mean with its interquartile range."),
+    "marginal": ("One knob at a time", "Every run, and the mean with its interquartile range."),
     "grid3d": ("Three knobs at a time", "Drag to turn; a cross marks a place where no run finished."),
     "search": (
         "Search",
@@ -51,10 +51,12 @@ def page(findings: Findings, histories: Mapping[str, History], figures: Sequence
     from itables.utils import read_package_file
     from plotly.offline import get_plotlyjs
 
+    from cifarlab.summary.charts import charts  # needs plotly, which nothing else does
+
     drawn = charts(findings.sweep, histories)
     sections = [
         result(findings),
-        *(chart(name) for name in drawn if name in ("search", "heatmap", "marginals", "grid3d")),
+        *(chart(name) for name in drawn if name in ("search", "heatmap", "marginal", "grid3d")),
         comparison(findings),
         section("Settings", data_table(*settings_rows(findings)), "settings", SETTINGS),
         *(chart(name) for name in drawn if name in ("curves", "cost")),
@@ -66,7 +68,7 @@ def page(findings: Findings, histories: Mapping[str, History], figures: Sequence
         header=header(findings, drawn),
         sections="\n".join(part for part in sections if part),
         footer=footer(findings, figures),
-        charts=embedded(drawn),
+        charts=embedded({name: figure.to_plotly_json() for name, figure in drawn.items()}),
         plotly=get_plotlyjs(),
         table_style=read_package_file("html", "dt_bundle.css"),
         table_library=base64.b64encode(read_package_file("html", "dt_bundle.js").encode()).decode(),
@@ -91,7 +93,7 @@ def section(heading: str, body: str, name: str, note: str = "") -> str:
     return f'<section id="section-{name}"><h2>{escape(heading)}</h2>{quiet}{body}</section>'
 
 
-def chart(name: str) -> str:
+def chart(name: OfSweep) -> str:
     """The box that a chart is drawn into."""
     heading, note = HEADINGS[name]
     if name in ("heatmap", "grid3d"):
@@ -99,7 +101,7 @@ def chart(name: str) -> str:
     return section(heading, f'<div class="chart" id="{name}"></div>', name, note)
 
 
-def header(findings: Findings, drawn: Mapping[str, Any]) -> str:
+def header(findings: Findings, drawn: Iterable[OfSweep]) -> str:
     """Name, counts by status, commands and the way to each part."""
     sweep = findings.sweep
     found = sweep.runs["status"].value_counts()
@@ -108,7 +110,8 @@ def header(findings: Findings, drawn: Mapping[str, Any]) -> str:
         for status in dict.fromkeys([*(name for name in STATUSES if name in found), *found.index])
     )
     commands = f"<pre>{escape(chr(10).join(sweep.commands))}</pre>" if sweep.commands else ""
-    parts = {name: HEADINGS[name][0] for name in drawn} | {"settings": "Settings", "runs": "Runs"}
+    parts: dict[str, str] = {name: HEADINGS[name][0] for name in drawn}
+    parts |= {"settings": "Settings", "runs": "Runs"}
     if sweep.is_lost.any():
         parts["troubles"] = "Not finished"
     links = "".join(f'<a href="#section-{name}">{escape(heading)}</a>' for name, heading in parts.items())

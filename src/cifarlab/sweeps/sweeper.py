@@ -293,9 +293,8 @@ class _Command:
 
 
 def resuming_command() -> tuple[str, ...]:
-    """The script that this process runs, absolute, and its first arguments: what ``resume=RUN_DIR`` is added to."""
-    script = Path(sys.argv[0]).absolute()
-    return (str(script),) if script.name == "train.py" else (str(script), "train")
+    """The script that this process runs, absolute: what ``resume=RUN_DIR`` is added to."""
+    return (str(Path(sys.argv[0]).absolute()),)
 
 
 def _figures_asked(config: DictConfig) -> tuple[str, ...]:

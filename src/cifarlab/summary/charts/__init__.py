@@ -1,49 +1,50 @@
-"""The interactive charts of a sweep's page."""
+"""The interactive charts of a sweep's page: the data of `summary.arrange`, drawn by plotly."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
+import plotly.graph_objects as go
 
+from cifarlab.figures import OfSweep
+from cifarlab.summary.arrange import cost_of, overlay_of, trials_of
 from cifarlab.summary.charts.cost import cost
 from cifarlab.summary.charts.curves import curves
-from cifarlab.summary.charts.grid3d import grid3d
-from cifarlab.summary.charts.heatmap import heatmap
-from cifarlab.summary.charts.look import Chart
 from cifarlab.summary.charts.marginals import marginals
 from cifarlab.summary.charts.search import search
+from cifarlab.summary.charts.surfaces import grid3d, heatmap
 from cifarlab.summary.history import History
 from cifarlab.summary.load import Sweep
-from cifarlab.summary.plots import cost_of_settings
 from cifarlab.summary.tables import METRICS, column, score
 
 __all__ = ["charts"]
 
+MOST_CURVES = 300
 
-def charts(sweep: Sweep, histories: Mapping[str, History]) -> dict[str, Chart]:
-    """Every chart that the sweep has data for, by the id of its element."""
-    found: dict[str, Chart] = {}
+
+def charts(sweep: Sweep, histories: Mapping[str, History]) -> dict[OfSweep, go.Figure]:
+    """Every chart that the sweep has data for, by the name of the figure."""
+    found: dict[OfSweep, go.Figure] = {}
     metrics = measured(sweep)
     axes = sweep.gridded()
     if metrics and sweep.objective is not None:
-        found["search"] = search(sweep)
+        found["search"] = search(trials_of(sweep))
     if metrics and len(axes) > 1:
         found["heatmap"] = heatmap(sweep, axes, metrics)
     if metrics and axes:
-        found["marginals"] = marginals(sweep, axes, metrics)
+        found["marginal"] = marginals(sweep, axes, metrics)
     if metrics and len(axes) > 2:
         found["grid3d"] = grid3d(sweep, axes, metrics)
-    if histories:
-        found["curves"] = curves(sweep, histories)
-    gains, costs, names = cost_of_settings(sweep)
-    if np.isfinite(gains).any() and costs:
-        found["cost"] = cost(sweep, gains, costs, names)
+    runs = overlay_of(sweep, histories, MOST_CURVES)
+    if runs.columns:
+        found["curves"] = curves(runs)
+    spent = cost_of(sweep)
+    if spent.kinds:
+        found["cost"] = cost(spent)
     return found
 
 
 def measured(sweep: Sweep) -> list[str]:
     """The metrics that some finished run has; what settings are ranked by comes first."""
-    done = sweep.runs["status"] == "finished"
     first = score(sweep)
-    return [name for name in dict.fromkeys([first, *METRICS]) if column(sweep, name)[done].notna().any()]
+    return [name for name in dict.fromkeys([first, *METRICS]) if column(sweep, name)[sweep.is_finished].notna().any()]

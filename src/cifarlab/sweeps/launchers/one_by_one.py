@@ -54,6 +54,8 @@ class OneByOne(CellLauncher):
             except Interrupted as reason:
                 self.stop_requests += 1
                 return f"stopped by {reason}"
+            except ValueError as error:  # what the user can mend, such as a checkpoint of another run
+                return str(error)
             except (Exception, SystemExit):  # outside of `run`, which lets nothing out: it could not begin
                 return traceback.format_exc()
             if status_of(cell.directory, cell.key) == Status.INTERRUPTED:  # a signal that the run itself has heard

@@ -39,8 +39,8 @@ def test_two_processes_train_on_the_pictures_that_one_would(tmp_path: Path) -> N
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for devices in (1, 2):
         command = [
-            sys.executable, str(TRAIN), *SMALL, *SAME_ON_ANY, "trainer.progress_bar=false", f"hydra.run.dir={tmp_path / str(devices)}",
-            "trainer.accelerator=cpu", f"trainer.devices={devices}", "trainer.strategy=ddp",
+            sys.executable, str(TRAIN), *SMALL, *SAME_ON_ANY, "trainer.accelerator=cpu", "trainer.progress_bar=false",
+            f"trainer.devices={devices}", "trainer.strategy=ddp", f"hydra.run.dir={tmp_path / str(devices)}",
         ]  # fmt: skip
         ended = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False

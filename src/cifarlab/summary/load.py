@@ -55,7 +55,7 @@ class Sweep:
     written: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     objective: str | None = None
     scales: Mapping[str, str] = field(default_factory=dict)
-    _codes: dict[str, tuple[list[str], np.ndarray]] = field(default_factory=dict, repr=False)
+    _codes: dict[str, tuple[list[str], np.ndarray, bool]] = field(default_factory=dict, repr=False)
 
     @property
     def is_finished(self) -> pd.Series:
@@ -82,7 +82,7 @@ class Sweep:
 
     def is_scale(self, knob: str) -> bool:
         """Whether the values of a knob are numbers."""
-        return all(numeric(value) for value in self.runs[knob] if not absent(value))
+        return self._coded(knob)[2]
 
     def swept(self) -> list[str]:
         """The axes with at least two values."""
@@ -92,13 +92,14 @@ class Sweep:
         """The axes with at least two values and not with one for each setting, as an interval has."""
         return [axis for axis in self.swept() if axis not in self.scales]
 
-    def _coded(self, knob: str) -> tuple[list[str], np.ndarray]:
+    def _coded(self, knob: str) -> tuple[list[str], np.ndarray, bool]:
         if knob not in self._codes:
             values = self.runs[knob].tolist()
-            texts = [label(value) for value in ordered(values, self.written.get(knob, ()))]
+            distinct = ordered(values, self.written.get(knob, ()))
+            texts = [label(value) for value in distinct]
             place = {text: position for position, text in enumerate(texts)}
             positions = [-1 if absent(value) else place[label(value)] for value in values]
-            self._codes[knob] = texts, np.array(positions, dtype=int)
+            self._codes[knob] = texts, np.array(positions, dtype=int), all(map(numeric, distinct))
         return self._codes[knob]
 
 

@@ -58,7 +58,16 @@ SEEDS = ("seed", "seed_init", "seed_order", "seed_augment")
 NOT_IN_KEY = {
     "settings": ("checkpoints", "figures", "sweep", "plan", "fresh", "skip_invalid", "zip", "exclude", "allow"),
     "data": ("root",),
-    "trainer": ("accelerator", "devices", "strategy", "num_nodes", "compile", "channels_last", "progress_bar"),
+    "trainer": (
+        "accelerator",
+        "devices",
+        "strategy",
+        "num_nodes",
+        "compile",
+        "record",
+        "channels_last",
+        "progress_bar",
+    ),
     "search": tuple(config_parameters(SearchSettings)),
 }
 SETTINGS = tuple(config_parameters(Settings))

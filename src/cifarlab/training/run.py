@@ -144,6 +144,7 @@ class _Sitting:
         self.phases = TwoPhases(self.finetune, self.epochs) if self.finetune is not None else None
         self.history = History(self.directory, self.clock, self.phases)
         average = WeightEMA(decay=self.ema) if self.ema is not None else None
+        self.average = average
         self.best = BestWeights(self.directory, average)
         self.last = LastState(self.directory)
         first: list[Callback] = [self.phases] if self.phases is not None else []
@@ -204,8 +205,6 @@ def _prepare(
         net = make_net(data.num_classes)
     if sitting.settings.channels_last:
         net = net.to(memory_format=torch.channels_last)
-    if sitting.settings.compile:
-        net.compile()
     fit_to_images = getattr(net, "fit_to_images", None)
     if fit_to_images is not None and not is_resumed:
         fit_to_images(first_pictures(data))
@@ -215,7 +214,12 @@ def _prepare(
         optimizer=phases.optimizer(optimizer) if phases else optimizer,
         schedule=phases.schedule(schedule) if phases else schedule,
         penalty=penalty or NoPenalty(),
+        average=sitting.average,
         label_smoothing=label_smoothing,
+        gradient_clip_norm=sitting.settings.gradient_clip_norm,
+        accumulate_batches=sitting.settings.accumulate_batches,
+        compile=sitting.settings.compile,
+        record=sitting.settings.record,
         top5=data.num_classes >= 100,
         tta=tta,
     )

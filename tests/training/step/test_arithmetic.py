@@ -47,7 +47,7 @@ def test_a_mixed_label_is_its_heavier_class() -> None:
 def test_epoch_means_are_those_of_all_pictures_at_once(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
     means = EpochMeans(top5=True)
     for logits, labels in batches:
-        means.update(metric_sums(logits, labels, cross_entropy(logits, labels)))
+        means.update(metric_sums(logits, labels, cross_entropy(logits, labels), top5=True))
     logits, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     measured = means.compute()
     assert measured["loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-6)

@@ -94,7 +94,7 @@ class AlternatingFlip:
 
     def sides(self, draw: Draw) -> tuple[Tensor | None, Tensor | None]:
         """Which pictures to mirror left-right, bool ``(B,)``, and None: none is turned upside down."""
-        return draw.fixed_coins() ^ (draw.epoch % 2 == 1), None
+        return draw.alternating_coins(), None
 
 
 def cut(pictures: Tensor, draw: Draw, *, crop: Crop | None, flip: Flip | AlternatingFlip | None) -> Tensor:

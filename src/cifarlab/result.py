@@ -63,6 +63,8 @@ class Result:
     peak_memory_bytes: int | None = None
     device: str | None = None
     precision: str | None = None
+    step: Literal["recorded", "eager"] | None = None
+    not_recorded: str | None = None
     started: str | None = None
     finished: str | None = None
     error: str | None = None

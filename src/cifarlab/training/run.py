@@ -104,7 +104,10 @@ def run(
     with raising_on_signals() as ignore_signals:
         try:
             classifier = _prepare(sitting, seeds, net, data, optimizer, schedule, penalty, label_smoothing, tta, record)
-            _fit(sitting, classifier, data)
+            try:
+                _fit(sitting, classifier, data)
+            finally:
+                record.step, record.not_recorded = classifier.step_kind, classifier.not_recorded
             evaluation = _evaluate(sitting, classifier, data)
             record.metrics = _selected_metrics(sitting.history, sitting.best) | evaluation.metrics
             record.metrics |= classifier.penalty.report(classifier.net)

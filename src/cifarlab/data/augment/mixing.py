@@ -100,5 +100,5 @@ def _beta_quantiles(alpha: float, device: torch.device) -> Tensor:
 
 def soft_labels(labels: Tensor, share: Tensor, num_classes: int) -> Tensor:
     """float32 ``(B, num_classes)``: ``share`` on each picture's own label and the rest on its partner's."""
-    own = torch.nn.functional.one_hot(labels, num_classes).to(torch.float32)
+    own = (labels[:, None] == torch.arange(num_classes, device=labels.device)).to(torch.float32)
     return torch.lerp(own.flip(0), own, share[:, None])

@@ -98,8 +98,8 @@ def rotate(pixels: Tensor, amount: Tensor) -> Tensor:
 
 def sharpen(pixels: Tensor, factor: Tensor) -> Tensor:
     """Factor 0 is a 3x3 blur (centre 5, others 1, of 13), 1 the picture; the outermost pixels stay."""
-    kernel = torch.ones(3, 1, 3, 3, device=pixels.device, dtype=pixels.dtype)
-    kernel[:, :, 1, 1] = 5
+    centre = torch.full((3, 1, 1, 1), 4.0, device=pixels.device, dtype=pixels.dtype)
+    kernel = 1 + F.pad(centre, (1, 1, 1, 1))
     blurred = pixels.clone()
     blurred[:, :, 1:-1, 1:-1] = F.conv2d(pixels, kernel / 13, groups=3)
     return blend(pixels, blurred, factor)

@@ -54,7 +54,7 @@ def sgd_step(
         nesterov=nesterov,
         weight_decay=weight_decay,
         maximize=False,
-        fused=True if isinstance(lr, Tensor) and lr.is_cuda else None,
+        fused=True if isinstance(lr, Tensor) else None,
     )
 
 

@@ -18,7 +18,8 @@ from cifarlab.training.step.arithmetic import cross_entropy, metric_sums
 from cifarlab.training.step.compiling import COMPILING_PAYS_FROM, compiled
 from cifarlab.training.step.ema import WeightEMA
 from cifarlab.training.step.metrics import EpochMeans
-from cifarlab.training.step.recording import DEVICES, Dials, Recorder, obstacle
+from cifarlab.training.step import recording
+from cifarlab.training.step.recording import Dials, Recorder, obstacle
 from cifarlab.training.step.tta import Views, mean_logits
 
 MakeOptimizer = Callable[[nn.Module], Optimizer]
@@ -182,24 +183,24 @@ class Classifier(LightningModule):
         epochs = self.trainer.max_epochs or 1
         budget = Budget(epochs, math.ceil(max(1, batches // epochs) / self.accumulate_batches))
         if self.compile_if_long:
-            recorded = self.record is not False and self.device.type in DEVICES
+            recorded = self.record is not False and self.device.type in recording.DEVICES
             self.compile_net = recorded and budget.total_steps >= COMPILING_PAYS_FROM
-        return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer, budget)}
+        self._schedule = self.make_schedule(optimizer, budget)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._schedule["scheduler"]}}
 
     def _step_schedules(self, when: Literal["step", "epoch", "plateau"]) -> None:
-        """Schedules by step after each, those by epoch after its last, plateau's once the epoch is measured."""
-        for config in self.trainer.lr_scheduler_configs:
-            if ("plateau" if config.reduce_on_plateau else config.interval) != when:
-                continue
-            if config.reduce_on_plateau and config.monitor not in self.measured:
-                found = ", ".join(self.measured)
-                raise ValueError(f"schedule.monitor={config.monitor}: this run does not measure it; allowed: {found}")
-            metric = self.measured[str(config.monitor)] if config.reduce_on_plateau else None
-            self.lr_scheduler_step(config.scheduler, metric)
+        """A schedule by step after each, one by epoch after its last, plateau's once the epoch is measured."""
+        scheduler, monitor = self._schedule["scheduler"], self._schedule.get("monitor")
+        if when != (self._schedule["interval"] if monitor is None else "plateau"):
+            return
+        if monitor is not None and monitor not in self.measured:
+            found = ", ".join(name for name in self.measured if name.endswith("loss"))
+            raise ValueError(f"schedule.monitor={monitor}: this run does not measure it; allowed: {found}")
+        self.lr_scheduler_step(scheduler, None if monitor is None else self.measured[monitor])
 
     def _start_recorder(self, place: Place) -> Callable[..., None]:
         """A recorder where the step can be recorded, else the step itself."""
-        if self.record is False or self.device.type not in DEVICES:
+        if self.record is False or self.device.type not in recording.DEVICES:
             return self._plain_step
         optimizer = self.trainer.optimizers[0]
         why_not = obstacle(self.trainer, self.net, optimizer, place)
@@ -210,6 +211,11 @@ class Classifier(LightningModule):
             self.step, self.device, dials=Dials(optimizer, self.device), on_failure=self._give_up_recording
         )
         return self._recorder
+
+    @property
+    def step_kind(self) -> Literal["recorded", "eager"]:
+        """How the training step runs."""
+        return "recorded" if self._recorder is not None and self._recorder.recorded else "eager"
 
     def _plain_step(self, place: Place, share: list[float], *, updates: bool) -> None:
         self.step(place, *share, updates=updates)

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from cifarlab.data.batches import Place
 
-DEVICES = ("cuda",)
+DEVICES = ("cuda",)  # that can record
 WARM_UP = 3  # calls of a shape before it is recorded: libraries choose their kernels, the optimizer makes its state
 
 Replay = Callable[[], None]
@@ -94,11 +94,12 @@ class Dials:
         plain = [dict(group) for group in groups]
         for (index, name), tensors in self._moving.items():
             groups[index][name] = tensors
-        if self.device.type == "cuda":
-            only_lr = all(name == "lr" for _, name in self._moving)
-            for group in groups:
-                group.update({name: True for name in ("capturable",) if name in group})
-                group.update({name: only_lr for name in ("fused",) if name in group})
+        only_lr = all(name == "lr" for _, name in self._moving)
+        for group in groups:
+            if "fused" in group:
+                group["fused"] = only_lr
+            if "capturable" in group:
+                group["capturable"] = self.device.type == "cuda"
         try:
             yield
         finally:

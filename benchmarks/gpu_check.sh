@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# On a machine with a GPU: what the CPU cannot check, most important first, in at most six minutes.
+#
+#     benchmarks/gpu_check.sh RESULTS_FOLDER [python]
+#
+# Each part has a time limit of its own and a log in the folder; summary.txt has their exit codes and times.
+set -uo pipefail
+results=$(mkdir -p "$1" && cd "$1" && pwd)
+python=${2:-python3}
+cd "$(dirname "$0")/.."
+export PYTHONUNBUFFERED=1 PYTHONPATH="$PWD/src:$PWD${PYTHONPATH:+:$PYTHONPATH}"
+{
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>&1
+  "$python" -c 'import sys, torch; print(f"Python {sys.version.split()[0]}, torch {torch.__version__}")'
+} | tee "$results/machine.txt"
+
+part() { # name, seconds, command ...
+  local name=$1 seconds=$2 since=$SECONDS
+  shift 2
+  timeout --kill-after=5 "$seconds" "$@" >"$results/$name.log" 2>&1
+  echo "$name: exit code $?, $((SECONDS - since)) of $seconds s" | tee -a "$results/summary.txt"
+}
+
+part tests 120 "$python" -m pytest -m gpu -p no:cacheprovider -n "${TEST_WORKERS:-6}" -v --durations=10
+part step 90 "$python" -m benchmarks.step --device cuda --seconds 1 --rounds 2
+part compiled 90 "$python" -m benchmarks.step --device cuda --seconds 1 --rounds 2 --nets tiny_vgg resnet18 speedrun --compiled all
+if [ -f benchmarks/packing.py ]; then
+  part packing 60 "$python" -m benchmarks.packing
+fi

@@ -21,9 +21,9 @@ part() { # name, seconds, command ...
   echo "$name: exit code $?, $((SECONDS - since)) of $seconds s" | tee -a "$results/summary.txt"
 }
 
-part tests 120 "$python" -m pytest -m gpu -p no:cacheprovider -n "${TEST_WORKERS:-6}" -v --durations=10
-part step 90 "$python" -m benchmarks.step --device cuda --seconds 1 --rounds 2
-part compiled 90 "$python" -m benchmarks.step --device cuda --seconds 1 --rounds 2 --nets tiny_vgg resnet18 speedrun --compiled all
+part tests "${TESTS_LIMIT:-120}" "$python" -m pytest tests/data tests/training -m gpu -p no:cacheprovider -n "${TEST_WORKERS:-6}" -v --durations=10
+part step "${STEP_LIMIT:-90}" "$python" -m benchmarks.step --device cuda --seconds 1 --rounds 2
+part compiled "${COMPILED_LIMIT:-90}" "$python" -m benchmarks.step --device cuda --seconds 1 --rounds 2 --nets tiny_vgg resnet18 speedrun --compiled all
 if [ -f benchmarks/packing.py ]; then
   part packing 60 "$python" -m benchmarks.packing
 fi

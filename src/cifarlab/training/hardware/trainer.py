@@ -150,6 +150,7 @@ def _silence_lightning() -> None:
         r".*Total length of `list` across ranks is zero.*",  # no validation split
         r".*litlogger.*",
         r".*litmodels.*",
+        r".*running without CUDA graph capture.*",  # the steps before the one that is recorded
         r".*sync_dist=True.*",  # the means are summed over devices before they are logged
         r"`?isinstance\(treespec, LeafSpec\)`? is deprecated.*",
     ):

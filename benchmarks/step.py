@@ -248,11 +248,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each contender in each round")
-    parser.add_argument("--where", default="cuda", help=argparse.SUPPRESS)  # cpu tries the other benchmark without a GPU
+    parser.add_argument("--where", default="cuda", help=argparse.SUPPRESS)  # cpu: a try without a GPU
     parser.add_argument("--piece", choices=("quiet", "plain", "per-sample"), help=argparse.SUPPRESS)
     arguments: Any = parser.parse_args()
     if arguments.device == "cuda":
-        from benchmarks.step_on_gpu import CASES, report as report_on_gpu
+        from benchmarks.step_on_gpu import CASES
+        from benchmarks.step_on_gpu import report as report_on_gpu
 
         cases = arguments.nets or list(CASES)
         compiled = cases if arguments.compiled == ["all"] else arguments.compiled

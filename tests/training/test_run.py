@@ -328,7 +328,7 @@ def test_a_run_is_a_loop_written_by_hand_to_the_last_bit(
 
     data = job.make_data()
     data.setup()
-    batches = data.train_dataloader()
+    batches = data.train_dataloader().batches
     torch.manual_seed(0)
     net = Speedrun(10, widths=(4, 8, 8), depths=(2, 2, 3)).to(memory_format=torch.channels_last)
     net.fit_to_images(first_pictures(data))

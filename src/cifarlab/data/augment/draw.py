@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -11,11 +13,27 @@ ALTERNATING = -1  # the purpose whose numbers move by one half from an epoch to 
 OF_THE_BATCH = 0x5BD1E995  # a salt: steps are counted from 0 as pictures are
 
 
+class Form(NamedTuple):
+    """What becomes of a number: one in ``[low, high)``, an integer below ``high``, or whether it is below ``high``."""
+
+    kind: Literal["uniform", "integer", "coin"]
+    high: float
+    low: float = 0.0
+
+    def of(self, numbers: Tensor) -> Tensor:
+        """float32 in ``[0, 1)`` -> float32, int64 or bool."""
+        if self.kind == "coin":
+            return numbers < self.high
+        if self.kind == "integer":
+            return (numbers * self.high).long()
+        return numbers * (self.high - self.low) + self.low
+
+
 class Numbers:
     """The numbers of one epoch, a column a purpose and a row a picture (or a step).
 
     A column is computed when it is first asked for, and anew, in the same memory, when another epoch starts. So a batch
-    costs no hashing, only a look-up, and a step that was recorded on a GPU finds each epoch's numbers in their place.
+    costs a look-up a number, and a step that was recorded on a GPU finds each epoch's numbers in their place.
 
     Args:
         count: rows.
@@ -26,20 +44,23 @@ class Numbers:
     def __init__(self, count: int, *, seed: int, device: torch.device) -> None:
         self.seed, self.epoch = seed, 0
         self._counters = torch.arange(count, device=device)
-        self._columns: dict[int, Tensor] = {}
+        self._columns: dict[tuple[int, Form], Tensor] = {}
 
     def start(self, epoch: int) -> None:
         """From now on the numbers are those of this 0-based epoch."""
         if epoch != self.epoch:
             self.epoch = epoch
-            for purpose, column in self._columns.items():
-                column.copy_(uniform_numbers(self._counters, self.seed, epoch, purpose))
+            for (purpose, form), column in self._columns.items():
+                column.copy_(self._column(purpose, form))
 
-    def of(self, rows: Tensor, purpose: int) -> Tensor:
-        """float32 in ``[0, 1)``, as many as there are rows (int64)."""
-        if purpose not in self._columns:
-            self._columns[purpose] = uniform_numbers(self._counters, self.seed, self.epoch, purpose)
-        return self._columns[purpose].index_select(0, rows)
+    def of(self, rows: Tensor, purpose: int, form: Form) -> Tensor:
+        """As many as there are rows (int64)."""
+        if (purpose, form) not in self._columns:
+            self._columns[purpose, form] = self._column(purpose, form)
+        return self._columns[purpose, form].index_select(0, rows)
+
+    def _column(self, purpose: int, form: Form) -> Tensor:
+        return form.of(uniform_numbers(self._counters, self.seed, self.epoch, purpose))
 
 
 class Draw:
@@ -71,21 +92,23 @@ class Draw:
 
     def uniform(self, low: float, high: float) -> Tensor:
         """float32 ``(B,)``, uniform in ``[low, high)``."""
-        numbers = self._numbers.of(self.indices, self._asked)
-        self._asked += 1
-        return numbers.mul_(high - low).add_(low)
+        return self._next(Form("uniform", high, low))
 
     def integers(self, count: int) -> Tensor:
         """int64 ``(B,)``, uniform over ``0 .. count - 1``; of 24 bits, so `count` is small."""
-        return self.uniform(0, count).long()
+        return self._next(Form("integer", count))
 
     def coins(self, probability: float) -> Tensor:
         """bool ``(B,)``, each true with ``probability``."""
-        return self.uniform(0, 1) < probability
+        return self._next(Form("coin", probability))
 
     def alternating_coins(self) -> Tensor:
         """bool ``(B,)``, a fair coin a picture that is turned over with every epoch."""
-        return self._numbers.of(self.indices, ALTERNATING) < 0.5
+        return self._numbers.of(self.indices, ALTERNATING, Form("coin", 0.5))
+
+    def _next(self, form: Form) -> Tensor:
+        self._asked += 1
+        return self._numbers.of(self.indices, self._asked - 1, form)
 
 
 def draw_of(indices: Tensor, *, seed: int, epoch: int = 0, step: int = 0, count: int | None = None) -> Draw:

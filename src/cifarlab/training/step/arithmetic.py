@@ -56,6 +56,6 @@ def metric_sums(logits: Tensor, labels: Tensor, loss: Tensor, *, top5: bool = Fa
     return Sums(
         loss=loss.detach().float() * pictures,
         pictures=pictures,
-        correct=correct.sum().float(),
-        correct_top5=None if better is None else (better.sum(dim=1) < 5).sum().float(),
+        correct=correct.sum(dtype=torch.float32),
+        correct_top5=None if better is None else (better.sum(dim=1) < 5).sum(dtype=torch.float32),
     )

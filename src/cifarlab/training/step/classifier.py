@@ -14,11 +14,11 @@ from torch.optim import Optimizer
 from cifarlab.data.batches import Place
 from cifarlab.training.penalties import Penalty
 from cifarlab.training.schedules import Budget
+from cifarlab.training.step import recording
 from cifarlab.training.step.arithmetic import cross_entropy, metric_sums
 from cifarlab.training.step.compiling import COMPILING_PAYS_FROM, compiled
 from cifarlab.training.step.ema import WeightEMA
 from cifarlab.training.step.metrics import EpochMeans
-from cifarlab.training.step import recording
 from cifarlab.training.step.recording import Dials, Recorder, obstacle
 from cifarlab.training.step.tta import Views, mean_logits
 
@@ -100,7 +100,8 @@ class Classifier(LightningModule):
         images, labels = place.make()
         logits = self.logits(images, compile=self.compile_net and place.is_full)
         loss = cross_entropy(logits, labels, self.label_smoothing)
-        self.manual_backward((loss + self.penalty(self.net)) / self.accumulate_batches)
+        objective = loss + self.penalty(self.net)
+        self.manual_backward(objective / self.accumulate_batches if self.accumulate_batches > 1 else objective)
         self.train_means.update(metric_sums(logits, labels, loss, top5=self.top5))
         if updates:
             optimizer = self.trainer.optimizers[0]

@@ -43,8 +43,14 @@ class Graphs:
     def record(self, function: Callable[[], None]) -> Replay:
         """What repeats the function's work on the device, and none of its Python."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            function()
+        generator = torch.cuda.default_generators[self._stream.device_index]
+        before = generator.clone_state()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+                function()
+        except Exception:
+            generator.graphsafe_set_state(before)  # the generator would wait for the end of a recording for ever
+            raise
         self._pool = graph.pool()
         return graph.replay
 
@@ -182,15 +188,11 @@ class Recorder:
 
     def _record(self, shape: _Shape, switches: dict[str, bool]) -> None:
         gradients = [(weight, weight.grad) for weight in self._weights()]
-        generator = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         try:
             shape.replay = self.graphs.record(lambda: self._run(shape, switches))
         except Exception as error:  # whatever it is, the run goes on without
             for weight, gradient in gradients:
                 weight.grad = gradient
-            if generator is not None:
-                torch.cuda.synchronize(self.device)
-                torch.cuda.set_rng_state(generator, self.device)
             self.failed = True
             self._shapes.clear()
             if self.dials is not None:

@@ -1,4 +1,4 @@
-# make demo | test | lint | clean. Each makes .venv and installs what it needs; PYTHON=python3.13 chooses the interpreter.
+# make demo | test | test-oldest | lint | clean. Each makes .venv and installs what it needs; PYTHON=python3.13 chooses the interpreter.
 PYTHON ?= python3
 # Processes of the test suite, of one thread each.
 TEST_WORKERS ?= 2
@@ -6,7 +6,7 @@ TEST_WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-oldest lint clean
 
 # One thread: nets this small gain little from a second, and on two busy cores two threads that wait for each other took
 # 321 s where one took 89. The last line that summarize.py prints is the path of the page.
@@ -17,13 +17,20 @@ demo: .venv/.installed
 test: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
 
+# The oldest versions that pyproject.toml allows of what it names, in an environment of their own.
+test-oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip --disable-pip-version-check --quiet install uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable '.[dev]'
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n $(TEST_WORKERS)
+
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed: pyproject.toml | .venv/bin/pip

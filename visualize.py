@@ -1,20 +1,6 @@
 """Visualize: `python visualize.py run=RUN_DIR figure=NAME` draws a figure of a run, of a data set or of any net."""
 
-import hydra
-from omegaconf import DictConfig
-
-from cifarlab.verbs.command_line import call
-from cifarlab.verbs.visualize import asks_for_help, refuse_multirun, show_help, visualize
-
-
-@hydra.main(version_base="1.3", config_path="conf", config_name="visualize")
-def main(config: DictConfig) -> None:
-    visualize(config)
-
+from cifarlab.verbs.commands.visualize import main
 
 if __name__ == "__main__":
-    if asks_for_help():
-        show_help()
-    else:
-        refuse_multirun()
-        call(main)
+    main()

@@ -42,11 +42,12 @@ from cifarlab.models.residual import ResidualCNN
 from cifarlab.models.resnet import ResNet
 from cifarlab.models.speedrun import Speedrun
 from cifarlab.models.tiny_vgg import TinyVGG
+from cifarlab.training.divergence import StopWhenDiverged
 from cifarlab.training.hardware.device import device_name, has_native_bfloat16, quiet_allocator
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.optimizers.factories import sgd
 from cifarlab.training.penalties import NoPenalty
-from cifarlab.training.records.history import Clock, StopWhenDiverged
+from cifarlab.training.records.clock import Clock
 from cifarlab.training.schedules import one_cycle
 from cifarlab.training.step.classifier import Classifier
 

@@ -33,11 +33,12 @@ from cifarlab.data.augment import Augment
 from cifarlab.data.augment.windows import Crop, Flip
 from cifarlab.data.module import ImageData
 from cifarlab.data.seeds import Seeds
+from cifarlab.training.divergence import StopWhenDiverged
 from cifarlab.training.hardware.device import device_name
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.optimizers.factories import sgd
 from cifarlab.training.penalties import NoPenalty
-from cifarlab.training.records.history import Clock, StopWhenDiverged
+from cifarlab.training.records.clock import Clock
 from cifarlab.training.schedules import one_cycle
 from cifarlab.training.step.classifier import Classifier
 from cifarlab.training.step.compiling import compiled

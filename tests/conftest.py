@@ -33,16 +33,18 @@ TINY = (
 )
 
 
+def composed_job(*overrides: str) -> Job:
+    """Overrides as they are typed -> the checked job, composed from the project's own configs."""
+    prepared = [each if each.startswith("~") else command_line.prepare(each, CONF) for each in overrides]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", overrides=prepared, return_hydra_config=True)
+    return read_job(config, config.hydra)
+
+
 @pytest.fixture(scope="session")
 def compose_job() -> Callable[..., Job]:
-    """Overrides -> the checked job, composed from the project's own configs."""
-
-    def make(*overrides: str) -> Job:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("train", overrides=list(overrides), return_hydra_config=True)
-        return read_job(config, config.hydra)
-
-    return make
+    """`composed_job`."""
+    return composed_job
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ FLOORS = {
     "job": 2,
     "sweeps": 3,
     "verbs": 4,
+    "__main__": 5,
 }
 KNOWS_HYDRA = {"sweeps", "verbs"}
 HEAVY = ("torch", "torchvision", "lightning", "timm", "hydra")

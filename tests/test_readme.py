@@ -14,8 +14,10 @@ from omegaconf import OmegaConf
 from cifarlab.data.augment import Augment
 from cifarlab.data.module import ImageData
 from cifarlab.job.configure import allowed, config_key, config_parameters
-from cifarlab.job.search_settings import SearchSettings
+from cifarlab.job.nodes import SHORT_NAMES
 from cifarlab.job.settings import Settings
+from cifarlab.sweeps.searching.settings import SearchSettings
+from cifarlab.sweeps.settings import SweepSettings
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.verbs.help import documented
 
@@ -46,33 +48,29 @@ def written(value: Any) -> str:
     return str(value)
 
 
-def values_of(target: Callable[..., Any], node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-    """``(key, value)`` of every knob of a node: its short name where the YAML gives it one, its own default or the
-    YAML's."""
+def values_of(target: Callable[..., Any], node: Mapping[str, Any], group: str) -> Iterator[tuple[str, str]]:
+    """``(key, value)`` of every knob of a node: by its short name where it has one, its own default or the YAML's."""
     for name, parameter in config_parameters(target).items():
         key = config_key(name)
-        value = node.get(key, parameter.default)
-        short = re.fullmatch(r"\$\{(\w+)\}", value) if isinstance(value, str) else None
-        yield (short[1] if short else f"{prefix}{key}"), "" if short else written(value)
+        shown = key if not group or key in SHORT_NAMES.get(group, ()) else f"{group}.{key}"
+        yield shown, written(node.get(key, parameter.default))
 
 
 def knobs_of_every_run() -> Iterator[str]:
-    """A row a knob of what every run has: settings, data, trainer."""
+    """A row a knob of what every run has: settings, data, trainer; and of what a sweep has."""
     yield "| knob | default | allowed | |\n| --- | --- | --- | --- |"
-    top = load(CONF / "train.yaml")
-    parts = [(Settings, {}, ""), (ImageData, load(CONF / "data" / "cifar10.yaml"), "data.")]
-    parts += [(TrainerSettings, load(CONF / "trainer" / "default.yaml"), "trainer.")]
-    parts += [(SearchSettings, load(CONF / "search" / "none.yaml"), "search.")]
-    for target, node, prefix in parts:
+    parts = [(Settings, {}, ""), (ImageData, load(CONF / "data" / "cifar10.yaml"), "data")]
+    parts += [(TrainerSettings, load(CONF / "trainer" / "default.yaml"), "trainer"), (SweepSettings, {}, "")]
+    parts += [(SearchSettings, load(CONF / "search" / "none.yaml"), "search")]
+    for target, node, group in parts:
         texts = documented(target)
         for (key, value), (name, parameter) in zip(
-            values_of(target, node, prefix), config_parameters(target).items(), strict=True
+            values_of(target, node, group), config_parameters(target).items(), strict=True
         ):
             if key == "data.source":
                 continue
-            shown = written(top[key]) if key in top else value
             text = texts[name].replace("``", "`")
-            yield f"| `{key}` | `{shown}` | {allowed(parameter.annotation)} | {text} |"
+            yield f"| `{key}` | `{value}` | {allowed(parameter.annotation)} | {text} |"
 
 
 def knobs_of_options() -> Iterator[str]:
@@ -80,13 +78,11 @@ def knobs_of_options() -> Iterator[str]:
     yield "| option | its knobs |\n| --- | --- |"
     for group in ("model", "optimizer", "schedule", "penalty"):
         for path in sorted((CONF / group).glob("*.yaml")):
-            content = load(path)
-            node = content.get(group, content)
-            pairs = values_of(locate(node["_target_"]), node, f"{group}.")
-            yield option(group, path, [(key, value or written(content.get(key))) for key, value in pairs])
+            node = load(path)
+            yield option(group, path, list(values_of(locate(node["_target_"]), node, group)))
     for path in sorted((CONF / "hydra" / "launcher").glob("*.yaml")):
         node = load(path)
-        yield option("hydra/launcher", path, list(values_of(locate(node["_target_"]), node, "hydra.launcher.")))
+        yield option("hydra/launcher", path, list(values_of(locate(node["_target_"]), node, "hydra.launcher")))
     for path in sorted((CONF / "augment").glob("*.yaml")):
         pairs = []
         for name, node in load(path).items():
@@ -95,7 +91,7 @@ def knobs_of_options() -> Iterator[str]:
                 continue
             annotation = config_parameters(Augment)[name].annotation
             operation = next(item for item in (annotation, *get_args(annotation)) if inspect.isclass(item))
-            pairs += values_of(operation, node, f"augment.{name}.")
+            pairs += values_of(operation, node, f"augment.{name}")
         yield option("augment", path, pairs)
 
 
@@ -117,7 +113,7 @@ def test_table_of_knobs_is_what_the_signatures_say() -> None:
 
 
 def test_every_knob_is_explained() -> None:
-    for target in (Settings, ImageData, TrainerSettings, SearchSettings, Augment):
+    for target in (Settings, SweepSettings, ImageData, TrainerSettings, SearchSettings, Augment):
         assert set(config_parameters(target)) <= set(documented(target)), target
 
 

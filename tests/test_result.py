@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cifarlab.result import Identity, Result, digest, write_json, write_text
+from cifarlab.result import Identity, Result, Status, digest, write_json, write_text
 
 
 def a_result(**values: object) -> Result:
@@ -33,7 +33,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     result = a_result(metrics={"val/acc": 0.1 + 0.2}, selected={"by": "val/acc", "epoch": 2})
     result.write(tmp_path)
     assert Result.read(tmp_path) == result
-    assert json.loads((tmp_path / "result.json").read_text())["schema"] == 1
+    assert json.loads((tmp_path / "result.json").read_text())["schema"] == 2
 
 
 def test_numbers_that_json_cannot_hold_become_null(tmp_path: Path) -> None:
@@ -54,9 +54,27 @@ def test_a_damaged_file_and_another_schema_are_errors(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('{"schema": 1, ')
     with pytest.raises(ValueError, match=r"result\.json is damaged"):
         Result.read(tmp_path)
-    (tmp_path / "result.json").write_text('{"schema": 2}')
-    with pytest.raises(ValueError, match="has schema 2; this version reads 1"):
+    (tmp_path / "result.json").write_text('{"schema": 3}')
+    with pytest.raises(ValueError, match="has schema 3; this version reads 1 and 2"):
         Result.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1]", "\xff\xfe", '{"schema": 2}', '{"schema": [2]}', "[" * 100_000, '{"schema": 2, "status": "well"}'],
+    ids=range(7),
+)
+def test_whatever_is_no_result_is_damaged_and_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "result.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"result\.json (is damaged|has schema)"):
+        Result.read(tmp_path)
+
+
+def test_a_result_of_the_first_schema_is_read(tmp_path: Path) -> None:
+    old = {"schema": 1, "status": "diverged", "key": "k", "group": "g", "overrides": [], "knobs": {}, "seed": 0}
+    (tmp_path / "result.json").write_text(json.dumps(old))
+    read = Result.read(tmp_path)
+    assert (read.status, read.status == "diverged", read.sittings) == (Status.DIVERGED, True, 1)
 
 
 def test_keys_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
@@ -69,13 +87,11 @@ def test_keys_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
 def test_a_crash_in_the_middle_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file.txt"
     write_text(path, "old")
-    real = Path.write_text
 
-    def half(self: Path, text: str, **options: str) -> int:
-        real(self, text[: len(text) // 2], **options)
+    def full(file: int) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", half)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_text(path, "new and longer")
     monkeypatch.undo()

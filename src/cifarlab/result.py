@@ -9,18 +9,29 @@ import hashlib
 import json
 import math
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, SCHEMA)  # schema 1 hashed every default into its keys; its files say the same otherwise
 FILE = "result.json"
 KEY_LENGTH = 16
 
-# `pruned`: stopped by a search that had seen enough of its validation curve.
-Status = Literal["finished", "failed", "diverged", "interrupted", "pruned"]
 Scalar = str | int | float | bool | None
+
+
+class Status(StrEnum):
+    """How a run ended."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    DIVERGED = "diverged"
+    INTERRUPTED = "interrupted"
+    PRUNED = "pruned"  # stopped by a search that had seen enough of its validation curve
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,7 @@ class Identity:
     """Who a run is.
 
     Attributes:
-        key: hash of everything that decides the run's numbers, seeds included.
+        key: hash of all that decides the run's numbers and differs from the defaults, seeds included.
         group: the same without the seeds: runs of one group are repetitions of one setting.
         knobs: short name -> value, for tables and axes.
         overrides: the overrides the run was started with, as written.
@@ -63,9 +74,11 @@ class Result:
     peak_memory_bytes: int | None = None
     device: str | None = None
     precision: str | None = None
-    step: Literal["recorded", "eager"] | None = None
+    step: str | None = None
     not_recorded: str | None = None
     started: str | None = None
+    sittings: int = 1
+    parent: str | None = None
     finished: str | None = None
     error: str | None = None
 
@@ -73,7 +86,7 @@ class Result:
     def begun(cls, identity: Identity, **known: Any) -> Result:
         """The record of a run of which nothing is known yet but who it is; it has failed until it says otherwise."""
         return cls(
-            status="failed",
+            status=Status.FAILED,
             key=identity.key,
             group=identity.group,
             overrides=list(identity.overrides),
@@ -97,12 +110,18 @@ class Result:
         path = directory / FILE
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+            schema = values["schema"] if isinstance(values, dict) else None
+        except (ValueError, RecursionError, KeyError) as error:
             raise ValueError(f"{path} is damaged: {error}") from None
-        if values.get("schema") != SCHEMA:
-            raise ValueError(f"{path} has schema {values.get('schema')}; this version reads {SCHEMA}")
+        if schema not in READABLE:
+            raise ValueError(f"{path} has schema {schema}; this version reads {' and '.join(map(str, READABLE))}")
         known = set(cls.__dataclass_fields__)
-        return cls(**{name: value for name, value in values.items() if name in known})
+        try:
+            read = cls(**{name: value for name, value in values.items() if name in known})
+            read.status = Status(read.status)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged: {error}") from None
+        return read
 
 
 def digest(description: Any) -> str:
@@ -117,13 +136,30 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in one atomic step: a reader sees the old file or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a text file in one atomic step."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one atomic step: a reader sees the old file or the new one, whole, after a power cut too."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """What the process takes off a new file's permissions; `mkstemp` gives its own files to their owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _finite(value: Any) -> Any:

@@ -59,7 +59,7 @@ def test_intervals_are_kept_apart_from_lists() -> None:
     grid = Grid.parse(["lr=tag(log,interval(0.001,1))", "++blocks=range(1,6)", "width=16,32", "seed=range(0,1,0.5)"])
     assert grid.intervals == {"lr": Interval(0.001, 1, log=True), "++blocks": Interval(1, 5, whole=True)}
     assert grid.axes == {"++blocks": ("1", "2", "3", "4", "5"), "width": ("16", "32"), "seed": ("0.0", "0.5")}
-    assert grid.first() == ("++blocks=1", "width=16", "seed=0.0", "lr=0.001")
+    assert next(grid.samples()) == ("++blocks=1", "width=16", "seed=0.0", "lr=0.001")
     assert Grid.parse(["lr=interval(0,1)", "++lr=1,2"]).intervals == {}
     assert Grid.parse(["lr=1,2", "++lr=interval(0,1)"]).axes == {}
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cifarlab.job.configure import ConfigError
+from cifarlab.job.directory import reopen
 from cifarlab.result import Identity, Result
 from cifarlab.sweeps import sweeper
 from cifarlab.sweeps.launchers import one_by_one
@@ -74,22 +75,31 @@ def test_a_cell_is_the_command_of_a_single_run(runs: Callable[..., list[CellRun]
     first, second = runs("sweep=s", "seed=0,1", "trainer.devices=2", "hydra.verbose=[x]", "hydra/launcher=basic")
     assert (first.name, first.directory) == ("seed-0", tmp_path / "multirun" / "s" / "seed-0")
     assert (first.devices, first.accelerator, first.cwd) == (2, "cpu", tmp_path)
-    assert first.argv[0] == str(TRAIN)
-    assert first.argv[-4:] == (
-        "++checkpoints=best", "++trainer.progress_bar=false", "hydra.mode=RUN", f"hydra.run.dir={first.directory}",
-    )  # fmt: skip
-    assert {"++seed=0", "data=digits", "hydra.verbose=[x]"} <= set(first.argv)
-    assert not [argument for argument in first.argv if "launcher" in argument or argument == "-m"]
-    assert set(first.argv) ^ set(second.argv) == {
-        "++seed=0", "++seed=1", f"hydra.run.dir={first.directory}", f"hydra.run.dir={second.directory}",
-    }  # fmt: skip
-    assert pickle.loads(pickle.dumps(first)) == first
+    assert first.argv == (str(TRAIN), f"resume={first.directory}")
+    travelled = pickle.loads(pickle.dumps(first))
+    assert (travelled.argv, travelled.identity, travelled.planned) == (first.argv, first.identity, None)
+    job = reopen(second.directory)
+    assert (job.identity.key, job.settings.seed) == (second.key, 1)
+    assert (job.settings.checkpoints, job.parts["trainer"].arguments["progress_bar"]) == ("best", False)
 
 
 def test_what_is_typed_about_checkpoints_holds(runs: Callable[..., list[CellRun]]) -> None:
     (cell,) = runs("checkpoints=all")
-    assert "++checkpoints=all" in cell.argv
-    assert "++checkpoints=best" not in cell.argv
+    assert reopen(cell.directory).settings.checkpoints == "all"
+
+
+def test_what_was_planned_is_run_whatever_becomes_of_the_config(
+    runs: Callable[..., list[CellRun]], tmp_path: Path
+) -> None:
+    """Case 1: a file of ``conf/`` changes between the plan and the turn of the second cell."""
+    mine = tmp_path / "own" / "experiment" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("# @package _global_\ndropout: 0.25\n")
+    _, second = runs("--config-dir", "own", "sweep=s", "experiment=mine", "seed=0,1")
+    mine.write_text("# @package _global_\ndropout: 0.5\n")
+    assert in_a_process(second) == 0
+    result = Result.read(second.directory)
+    assert (result.status, result.key, result.knobs["dropout"]) == ("finished", second.key, 0.25)
 
 
 def test_a_config_of_ones_own_is_found_by_the_process(runs: Callable[..., list[CellRun]], tmp_path: Path) -> None:
@@ -119,7 +129,13 @@ def test_a_config_of_ones_own_is_found_by_the_process(runs: Callable[..., list[C
         ("sys.exit(3)", 3, "failed", "the script ended with exit code 3"),
         ("os.system('echo of a child'); 1 / 0", 1, "failed", "ZeroDivisionError: division by zero"),
         ("os.kill(os.getpid(), signal.SIGTERM); print('still here')", 1, "interrupted", "stopped by SIGTERM"),
-        ("assert sys.argv[1:] == ['one', 'two'] and sys.path[0] == os.getcwd()", 0, "failed", "exit code 0"),
+        (
+            "assert sys.argv[1:3] == ['one', 'two'] and sys.argv[3].startswith('resume='); assert len(sys.argv) == 4; "
+            "assert sys.path[0] == os.getcwd()",
+            0,
+            "failed",
+            "exit code 0",
+        ),
     ],
 )
 def test_a_script_that_leaves_no_result_gets_one(

@@ -27,19 +27,34 @@ def finished(directory: Path, key: str) -> None:
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     ledger = Ledger.open(tmp_path / "resnet")
     ledger.merge("python train.py -m seed=0,1", {"++seed": ("0", "1")}, ["heatmap_a_b"])
-    cell = ledger.enter("seed-0", A, "g", ["++seed=0", "lr=1"])
+    cell = ledger.enter("seed-0", Identity(A, "g", {"lr": 1.0}, seed=0), ["++seed=0", "lr=1"])
     ledger.write()
     assert Ledger.open(tmp_path / "resnet") == ledger
-    assert cell == Cell("seed-0", A, "g", ("seed=0", "lr=1"))
+    assert cell == Cell("seed-0", A, "g", ("seed=0", "lr=1"), {"lr": 1.0}, 0)
     assert json.loads((tmp_path / "resnet" / "sweep.json").read_text()) == {
-        "schema": 1,
+        "schema": 2,
         "name": "resnet",
         "commands": ["python train.py -m seed=0,1"],
         "axes": {"seed": ["0", "1"]},
-        "cells": [{"name": "seed-0", "key": A, "group": "g", "overrides": ["seed=0", "lr=1"]}],
+        "cells": [
+            {
+                "name": "seed-0",
+                "key": A,
+                "group": "g",
+                "overrides": ["seed=0", "lr=1"],
+                "knobs": {"lr": 1.0},
+                "seed": 0,
+            }
+        ],
         "figures": ["heatmap_a_b"],
         "search": {},
     }
+
+
+def test_a_ledger_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    old = {"schema": 1, "cells": [{"name": "x", "key": A, "group": "g", "overrides": ["seed=0"]}]}
+    (tmp_path / "sweep.json").write_text(json.dumps(old))
+    assert Ledger.open(tmp_path).cells[A] == Cell("x", A, "g", ("seed=0",), {}, None)
 
 
 def test_a_second_start_adds_to_the_first(tmp_path: Path) -> None:
@@ -53,14 +68,14 @@ def test_a_second_start_adds_to_the_first(tmp_path: Path) -> None:
 
 def test_a_cell_is_known_by_its_key_and_keeps_its_name(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    first = ledger.enter("kernel_size-2", A, "g", ["kernel_size=2"])
-    assert ledger.enter("kernel_size-2+seed-0", A, "g", ["kernel_size=2", "seed=0"]) is first
+    first = ledger.enter("kernel_size-2", Identity(A, "g"), ["kernel_size=2"])
+    assert ledger.enter("kernel_size-2+seed-0", Identity(A, "g"), ["kernel_size=2", "seed=0"]) is first
 
 
 def test_another_key_under_a_name_that_is_taken_gets_its_digits(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    ledger.enter("lr-1", A, "g", [])
-    assert ledger.enter("lr-1", B, "g", []).name == "lr-1.bbbbbb"
+    ledger.enter("lr-1", Identity(A, "g"), [])
+    assert ledger.enter("lr-1", Identity(B, "g"), []).name == "lr-1.bbbbbb"
 
 
 @pytest.mark.parametrize(("stored", "name"), [(A, "lr-1"), (B, "lr-1.aaaaaa"), (None, "lr-1.aaaaaa")])
@@ -70,13 +85,13 @@ def test_a_folder_that_a_lost_ledger_knew(tmp_path: Path, stored: str | None, na
         (tmp_path / "lr-1" / "checkpoints").mkdir(parents=True)
     else:
         finished(tmp_path / "lr-1", stored)
-    assert Ledger.open(tmp_path).enter("lr-1", A, "g", []).name == name
+    assert Ledger.open(tmp_path).enter("lr-1", Identity(A, "g"), []).name == name
 
 
 def test_a_long_name_is_cut_and_told_apart_by_its_key(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     long = "+".join(f"some_knob_{number}-0.12345" for number in range(20))
-    names = [ledger.enter(long, key, "g", []).name for key in (A, B)]
+    names = [ledger.enter(long, Identity(key, "g"), []).name for key in (A, B)]
     assert len(set(names)) == 2
     for name in names:
         (tmp_path / name).mkdir()

@@ -174,9 +174,9 @@ def test_the_machine_is_divided(
 ) -> None:
     monkeypatch.setattr(local, "_cores", lambda: cores)
     monkeypatch.setattr(local, "visible_gpus", lambda: gpus)
-    room = LocalLauncher(**options).room_for(cell(**known))
-    assert (room.jobs, room.threads) == (jobs, threads)
-    assert (room.seats is None) == (not gpus or known.get("accelerator") == "cpu")
+    machine = LocalLauncher(**options).share_among(cell(**known))
+    assert (machine.jobs, machine.threads) == (jobs, threads)
+    assert (machine.seats is None) == (not gpus or known.get("accelerator") == "cpu")
 
 
 @pytest.mark.parametrize(

@@ -70,15 +70,15 @@ def test_the_resources_are_shared_out(
     launcher = RayLauncher(**options)
     assert launcher.wanted(cell(**known)) == {"CPU": wanted[0], "GPU": wanted[1]}
     assert launcher.excess(cell(**known)) is None
-    assert launcher.room(cell(**known)) == launcher.slots() == fitting
+    assert launcher.capacity(cell(**known)) == launcher.slots() == fitting
 
 
 @pytest.mark.usefixtures("resources")
 def test_a_cluster_sees_the_demand_of_a_grid_but_not_of_a_search() -> None:
     launcher = RayLauncher(address="auto")
-    assert (launcher.room(cell()), launcher.slots()) == (1000, 2)
+    assert (launcher.capacity(cell()), launcher.slots()) == (1000, 2)
     launcher.is_search = True
-    assert launcher.room(cell()) == 2
+    assert launcher.capacity(cell()) == 2
 
 
 @pytest.mark.parametrize(

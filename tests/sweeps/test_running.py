@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from cifarlab.job.preflight import Planned
@@ -75,7 +74,7 @@ class Pretending(CellLauncher):
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Running]:
     """Fates -> a sweep's loop over as many cells as one likes."""
 
-    def cell_run(sweep: Path, cell: Cell, planned: Planned, config: object) -> CellRun:
+    def cell_run(sweep: Path, cell: Cell, planned: Planned, command: object) -> CellRun:
         return CellRun(sweep, cell.name, Identity(cell.key, "g", seed=7), ("train.py",), sweep)
 
     monkeypatch.setattr(running_module, "cell_run", cell_run)
@@ -83,7 +82,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Runni
     def make(fates: dict[int, str] | None = None, total: int = 4, **options: object) -> Running:
         progress = Progress(total, Console(file=io.StringIO(), width=200))
         launcher = Pretending(fates or {})
-        return Running(tmp_path, OmegaConf.create(), launcher, progress, **options)  # type: ignore[arg-type]
+        return Running(tmp_path, (), launcher, progress, **options)  # type: ignore[arg-type]
 
     return make
 

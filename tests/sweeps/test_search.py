@@ -11,13 +11,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from cifarlab.job.preflight import Planned, Refused
-from cifarlab.job.search_settings import SearchSettings
 from cifarlab.result import Identity, Result, Status
 from cifarlab.sweeps.grid import Grid
 from cifarlab.sweeps.ledger import Cell, Ledger, locked
 from cifarlab.sweeps.searching.search import Search
+from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.searching.space import Space
 
 optuna = pytest.importorskip("optuna", reason="the extra `optuna` is not installed")
@@ -99,7 +100,7 @@ class Stub:
     def enter(self, planned: Planned) -> Cell:
         with locked(self.directory):
             ledger = Ledger.open(self.directory)
-            cell = ledger.enter(planned.job.identity.key, planned.job.identity.key, "g", planned.overrides)
+            cell = ledger.enter(planned.job.identity.key, planned.job.identity, planned.overrides)
             ledger.write()
         return cell
 
@@ -375,15 +376,19 @@ def test_the_median_stops_what_is_worse_and_a_grid_runs_it_to_the_end(
 def test_a_process_of_its_own_asks_the_pruner_through_the_file(
     train_py: TrainPy, tmp_path: Path, noisy: tuple[str, ...]
 ) -> None:
-    """What a launcher of ours starts: a single run that is told its trial on its command line."""
+    """What a launcher of ours starts: a run that is resumed from a folder which says what trial it belongs to."""
     command = (*noisy, *TINY, "epochs=4", *PRUNED)
     assert train_py("-m", *command, "sweep=s", "model.noise=interval(0,0.1)", "search.trials=1").code == 0
     sweep = tmp_path / "multirun" / "s"
     url = f"sqlite:///{sweep / 'study.db'}"
     (name,) = optuna.get_all_study_names(url)
     number = optuna.load_study(study_name=name, storage=url).ask().number
-    cell = ("model.noise=5", f"search.trial={name}/{number}", f"hydra.run.dir={sweep / 'cell'}")
-    ended = train_py(*command, *cell)
+    (first,) = sweep.glob("model.noise-*")
+    config = yaml.safe_load((first / ".hydra" / "config.yaml").read_text())
+    config["model"]["noise"], config["search"]["trial"] = 5.0, f"{name}/{number}"
+    (sweep / "cell" / ".hydra").mkdir(parents=True)
+    (sweep / "cell" / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
+    ended = train_py(f"resume={sweep / 'cell'}", *[each for each in command if each.startswith("allow=")])
     assert (ended.code, ended.err) == (0, "")
     assert outcome(sweep / "cell")["status"] == "pruned"
     assert "pruned" in ended.out

@@ -17,7 +17,7 @@ import pytest
 
 from cifarlab.sweeps import sweeper
 from cifarlab.sweeps.ledger import claimed
-from cifarlab.training.records.history import StopWhenDiverged
+from cifarlab.training.divergence import StopWhenDiverged
 
 TrainPy = Callable[..., Any]
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"

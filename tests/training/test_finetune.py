@@ -18,8 +18,8 @@ from cifarlab.job.job import Job
 from cifarlab.models.transfer import Transfer
 from cifarlab.training.finetune import Finetune, TwoPhases, head_of, norms_outside, refuse_many_devices
 from cifarlab.training.optimizers.factories import muon, sgd
-from cifarlab.training.records import checkpoints
 from cifarlab.training.records.interruption import Interrupted
+from cifarlab.training.records.recorder import Recorder
 from cifarlab.training.step import classifier
 from cifarlab.training.step.classifier import Classifier
 
@@ -93,13 +93,13 @@ def test_the_optimizer_knows_the_head_alone_and_then_everything_at_a_rate_in_rat
 def record_states(patch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
     """A copy of the net's state at the end of every epoch of the runs that follow."""
     states: list[dict[str, Tensor]] = []
-    save = checkpoints.LastState.on_train_epoch_end
+    save = Recorder.on_train_epoch_end
 
     def record(self, trainer, module):  # type: ignore[no-untyped-def]
         states.append({name: value.clone() for name, value in module.net.state_dict().items()})
         save(self, trainer, module)
 
-    patch.setattr(checkpoints.LastState, "on_train_epoch_end", record)
+    patch.setattr(Recorder, "on_train_epoch_end", record)
     return states
 
 
@@ -161,7 +161,7 @@ def test_each_phase_has_the_whole_schedule_at_its_own_rate(small_job: MakeJob, t
 
 def stop(patch: pytest.MonkeyPatch, epoch: int, within: bool) -> None:
     """Interrupt after an epoch's checkpoint, or in the middle of the epoch."""
-    save, step = checkpoints.LastState.on_train_epoch_end, classifier.Classifier.training_step
+    save, step = Recorder.on_train_epoch_end, classifier.Classifier.training_step
 
     def save_and_stop(self, trainer, module):  # type: ignore[no-untyped-def]
         save(self, trainer, module)
@@ -173,7 +173,7 @@ def stop(patch: pytest.MonkeyPatch, epoch: int, within: bool) -> None:
             raise Interrupted("test")
         return step(self, batch, batch_index)
 
-    patch.setattr(checkpoints.LastState, "on_train_epoch_end", save_and_stop)
+    patch.setattr(Recorder, "on_train_epoch_end", save_and_stop)
     patch.setattr(classifier.Classifier, "training_step", step_or_stop)
 
 
@@ -225,8 +225,9 @@ def test_the_reports_experiment_is_what_the_report_says(
     """R5.6; run with a small backbone, which needs no download."""
     job = compose_job("experiment=transfer")
     wanted = {
-        "name": "vgg19", "pretrained": True, "hidden": "512+512+512", "dropout": 0.4, "normalize": "imagenet",
-        "data": "cinic10", "finetune.lr": 1e-5, "lr": 1e-3, "stages": None, "image_size": None,
+        "model.name": "vgg19", "pretrained": True, "hidden": "512+512+512", "dropout": 0.4,
+        "data.normalize": "imagenet", "data": "cinic10", "finetune.lr": 1e-5, "lr": 1e-3, "stages": None,
+        "image_size": None,
     }  # fmt: skip
     assert {name: job.knobs[name] for name in wanted} == wanted
     small = [override for override in tiny if "width" not in override and "epochs" not in override]

@@ -15,12 +15,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from cifarlab.job.directory import reopen
 from cifarlab.job.job import Job
-from cifarlab.job.reopen import evaluate_again, reopen, trained_net
+from cifarlab.job.trained import evaluate_again, trained_net
 from cifarlab.models.speedrun import Speedrun
 from cifarlab.training.optimizers.factories import muon
-from cifarlab.training.records import checkpoints
 from cifarlab.training.records.interruption import Interrupted
+from cifarlab.training.records.recorder import Recorder
 from cifarlab.training.run import first_pictures
 from cifarlab.training.step import classifier
 
@@ -56,7 +57,7 @@ def test_golden_losses_of_three_steps(tiny_job: MakeJob, tmp_path: Path) -> None
 def test_a_run_writes_what_the_contract_names(tiny_job: MakeJob, tmp_path: Path) -> None:
     result = tiny_job("logger=[tensorboard,csv]", "++epochs=2").execute(tmp_path)
     stored = json.loads((tmp_path / "result.json").read_text())
-    assert stored["schema"] == 1
+    assert stored["schema"] == 2
     assert stored["status"] == "finished"
     assert set(stored["metrics"]) >= {
         "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc",
@@ -153,7 +154,7 @@ def test_a_run_stopped_and_resumed_gives_the_digits_of_one_that_was_not(
 
 def stop_once(patch: pytest.MonkeyPatch, where: str) -> None:
     """Interrupt after the second epoch's checkpoint, or in the middle of the third epoch."""
-    save, step = checkpoints.LastState.on_train_epoch_end, classifier.Classifier.training_step
+    save, step = Recorder.on_train_epoch_end, classifier.Classifier.training_step
 
     def save_and_stop(self, trainer, module):  # type: ignore[no-untyped-def]
         save(self, trainer, module)
@@ -166,7 +167,7 @@ def stop_once(patch: pytest.MonkeyPatch, where: str) -> None:
         return step(self, batch, batch_index)
 
     if where == "after an epoch":
-        patch.setattr(checkpoints.LastState, "on_train_epoch_end", save_and_stop)
+        patch.setattr(Recorder, "on_train_epoch_end", save_and_stop)
     else:
         patch.setattr(classifier.Classifier, "training_step", step_or_stop)
 

@@ -210,7 +210,8 @@ def test_a_single_run_writes_its_directory(train_py: TrainPy, tmp_path: Path) ->
     run = only_run(tmp_path)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_resnet", run.name)
     assert result(run)["overrides"] == [*TINY, "seed=3"]
-    assert {path.name for path in (run / ".hydra").iterdir()} == {"config.yaml", "hydra.yaml", "overrides.yaml"}
+    written = {"config.yaml", "hydra.yaml", "identity.yaml", "overrides.yaml"}
+    assert {path.name for path in (run / ".hydra").iterdir()} == written
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     # Once more in the same place: it is done. With another setting: the place is taken, and stays as it is.
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.suffix != ".log"}
@@ -227,9 +228,9 @@ def test_a_stopped_run_goes_on_by_resume_or_in_its_own_directory(
 ) -> None:
     command = (*TINY, "epochs=3")
     assert train_py(*command, "hydra.run.dir=whole").code == 0
-    from cifarlab.training.records import history as records
+    from cifarlab.training.records.recorder import Recorder
 
-    real = records.History.on_train_epoch_end
+    real = Recorder.on_train_epoch_end
 
     def stop(self: Any, trainer: Any, pl_module: Any) -> None:
         if trainer.current_epoch == 1:
@@ -238,7 +239,7 @@ def test_a_stopped_run_goes_on_by_resume_or_in_its_own_directory(
 
     for place in ("one=a, b", "two"):
         with monkeypatch.context() as patch:
-            patch.setattr(records.History, "on_train_epoch_end", stop)
+            patch.setattr(Recorder, "on_train_epoch_end", stop)
             ended = train_py(*command, f"hydra.run.dir={place}")
         assert ended.code == 1
         assert result(tmp_path / place)["status"] == "failed"

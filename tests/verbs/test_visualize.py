@@ -16,7 +16,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from PIL import Image
 
-from cifarlab.job.reopen import reopen, trained_net
+from cifarlab.job.directory import reopen
+from cifarlab.job.trained import trained_net
 from cifarlab.models.tiny_vgg import TinyVGG
 from cifarlab.verbs import command_line, drawing
 from cifarlab.verbs.figure_options import Options

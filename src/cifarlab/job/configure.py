@@ -58,6 +58,31 @@ class Description:
             for name, value in self.arguments.items()
         }
 
+    def deviations(self, without: Sequence[str] = ()) -> dict[str, Any]:
+        """What is called, by name and version, and the arguments that differ from its defaults: what a run's key is of.
+
+        An argument that is new in the signature deviates in no old run. A class of ours goes by its bare name, so that
+        it may move; one of the user's own by its import path. A change of a default, or of what an argument means, must
+        be told by a higher ``version`` of the class or function, an integer attribute that is 1 where it is absent.
+
+        Args:
+            without: keys to leave out.
+        """
+        ours = _is_within(self.target.__module__, (PACKAGE,))
+        name = self.target.__qualname__ if ours else f"{self.target.__module__}.{self.target.__qualname__}"
+        version = getattr(self.target, "version", 1)
+        found: dict[str, Any] = {TARGET: name} | ({"version": version} if version != 1 else {})
+        defaults = {key: parameter.default for key, parameter in config_parameters(self.target).items()}
+        for parameter, value in self.arguments.items():
+            key = config_key(parameter)
+            if key in without:
+                continue
+            if isinstance(value, Description):
+                found[key] = value.deviations()
+            elif json.dumps(_jsonable(value)) != json.dumps(_jsonable(defaults[parameter]), default=str):
+                found[key] = _jsonable(value)
+        return found
+
     def scalars(self, prefix: str = "") -> Iterator[tuple[str, str | int | float | bool | None]]:
         """``(dotted key, value)`` of every argument; lists are written as one string."""
         for name, value in self.arguments.items():
@@ -86,7 +111,7 @@ def describe(node: Any, *, key: str, room: str, allow: Sequence[str] = ()) -> De
         raise ConfigError([f"{key}={node}: a mapping with {TARGET} is needed; it cannot be taken away"])
     if TARGET not in node:
         raise ConfigError([f"{key}: {TARGET} is missing; it names a class in {room}"])
-    target = _locate(str(node[TARGET]), key=f"{key}.{TARGET}", room=room, allow=allow)
+    target = locate(str(node[TARGET]), key=f"{key}.{TARGET}", room=room, allow=allow)
     return describe_call(target, _without_target(node), key=key, room=room, allow=allow)
 
 
@@ -185,7 +210,7 @@ def _describe_nested(expected: type, node: Mapping[str, Any], key: str, room: st
         if inspect.isabstract(expected):
             raise ConfigError([f"{key}: {TARGET} is missing; it names a kind of {expected.__name__}"])
         return describe_call(expected, node, key=key, room=room, allow=allow)
-    target = _locate(str(node[TARGET]), key=f"{key}.{TARGET}", room=room, allow=allow)
+    target = locate(str(node[TARGET]), key=f"{key}.{TARGET}", room=room, allow=allow)
     if not (inspect.isclass(target) and issubclass(target, expected)):
         raise ConfigError([f"{key}.{TARGET}={node[TARGET]}: a kind of {expected.__name__} is needed"])
     return describe_call(target, _without_target(node), key=key, room=room, allow=allow)
@@ -211,8 +236,12 @@ def _is_within(module: str, prefixes: Sequence[str]) -> bool:
     return any(module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes)
 
 
-def _locate(path: str, *, key: str, room: str, allow: Sequence[str]) -> Callable[..., Any]:
-    """Import what a node names; only the room's own public names, and what the user allowed."""
+def locate(path: str, *, key: str, room: str, allow: Sequence[str]) -> Callable[..., Any]:
+    """Import what a node names; only the room's own public names, and what the user allowed.
+
+    Raises:
+        ConfigError: it names something else, or nothing.
+    """
     module, _, name = path.rpartition(".")
     if not _is_within(module, (room, *allow)) or name.startswith("_"):
         raise ConfigError(

@@ -1,62 +1,37 @@
-"""One run as configuration: read, checked, named; and built when its time has come.
+"""One run as configuration: read, checked, named; and executed when its time has come.
 
-A `Job` knows neither Hydra nor sweeps: it reads a composed config, from the command line or from a run directory.
+A `Job` knows neither Hydra nor sweeps. It is a plain value: a sweep makes one for each cell, keeps it, and runs that.
 """
 
 from __future__ import annotations
 
-import importlib
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from cifarlab.data.augment import Augment
 from cifarlab.data.module import ImageData
 from cifarlab.data.seeds import Seeds
 from cifarlab.figures import OF_A_RUN
-from cifarlab.job.configure import (
-    TARGET,
-    ConfigError,
-    Description,
-    config_key,
-    config_parameters,
-    describe,
-    describe_call,
-    unknown,
-)
-from cifarlab.job.search_settings import SearchSettings
+from cifarlab.job.configure import ConfigError, Description
+from cifarlab.job.nodes import CALLS, OF_A_SWEEP, ROOMS, SHORT_NAMES, read_parts
 from cifarlab.job.settings import Settings
 from cifarlab.result import Identity, Result, Scalar, digest
 from cifarlab.training.finetune import check
 from cifarlab.training.hardware.cost import Cost, cost
-from cifarlab.training.hardware.trainer import TrainerSettings
-from cifarlab.training.records.loggers import Loggers
+from cifarlab.training.recipe import Recipe
 from cifarlab.training.records.watching import Watch
 from cifarlab.training.run import run
 from cifarlab.training.schedules import Budget
 
-# Group -> where its classes live. Their order is the order in which they may claim a short name as a knob.
-ROOMS = {
-    "model": "cifarlab.models",
-    "penalty": "cifarlab.training.penalties",
-    "optimizer": "cifarlab.training.optimizers",
-    "schedule": "cifarlab.training.schedules",
-    "data": "cifarlab.data",
-}
-# A recipe or the command line may choose another option of these than the experiment that stands beside it.
-REPLACEABLE = ("optimizer", "schedule", "penalty")
-CALLS = {"augment": Augment, "trainer": TrainerSettings, "logger": Loggers, "search": SearchSettings}
 SEEDS = ("seed", "seed_init", "seed_order", "seed_augment")
 # What cannot change the meaning of a run's numbers, and so is no part of its key.
 NOT_IN_KEY = {
-    "settings": ("checkpoints", "figures", "sweep", "plan", "fresh", "skip_invalid", "zip", "exclude", "allow"),
+    "settings": ("checkpoints", "figures", "allow"),
     "data": ("root",),
     "trainer": (
         "accelerator",
@@ -68,25 +43,31 @@ NOT_IN_KEY = {
         "channels_last",
         "progress_bar",
     ),
-    "search": tuple(config_parameters(SearchSettings)),
 }
-SETTINGS = tuple(config_parameters(Settings))
-INTERPOLATION = re.compile(r"\$\{(\w+)\}")
+# Names that arguments of several groups share. As a knob each goes by its key (`model.name`, `optimizer.name`),
+# whatever else is chosen, so that a column of a table never changes its meaning. A test compares with the signatures.
+AMBIGUOUS = frozenset({"layers", "name", "normalize"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """A checked configuration.
+    """A checked configuration. It can be pickled.
 
     Attributes:
         parts: group -> description of its object; ``settings`` are the keys at the top.
+        config: what `parts` was read from, resolved: JSON-able, as it is written into the run directory.
         choices: group -> the chosen option (``resnet``), as far as known; for names and knobs.
         overrides: what was typed to get here.
+        beside: keys that the config holds for the sweep that the run is a part of; nothing here reads them.
+        recorded: key and group as the run directory has them, of a run that was begun by an earlier version.
     """
 
     parts: Mapping[str, Description]
+    config: Mapping[str, Any]
     choices: Mapping[str, str] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    recorded: tuple[str, str] | None = None
 
     @classmethod
     def read(
@@ -108,26 +89,27 @@ class Job:
         Raises:
             ConfigError: every fault of the config at once.
         """
-        choices = choices or {}
-        nodes, faults = _resolve(config)
-        for group in _replaced(choices, overrides):
-            nodes[group] = _without_foreign(group, nodes.get(group), overrides)
-        parts: dict[str, Description] = {}
-        for group in (*ROOMS, *CALLS):
-            try:
-                parts[group] = _describe_group(group, nodes, allow)
-            except ConfigError as error:
-                faults += error.faults
-        try:
-            parts["settings"] = describe_call(Settings, {k: v for k, v in nodes.items() if k in SETTINGS}, key="")
-        except ConfigError as error:
-            faults += error.faults
-        faults += _unread_keys(config, nodes, choices.get("model", "the model"), overrides)
-        if faults:
-            raise ConfigError(faults)
-        job = cls(parts, choices, tuple(overrides))
+        parts, resolved = read_parts(config, choices or {}, overrides, allow)
+        own = {name: value for name, value in resolved.items() if name not in OF_A_SWEEP}
+        beside = {name: value for name, value in resolved.items() if name in OF_A_SWEEP}
+        job = cls(parts=parts, config=own, choices=choices or {}, overrides=tuple(overrides), beside=beside)
         _ = job.settings  # relations between its values are checked by building it
         return job
+
+    def changed(self, **values: Any) -> Job:
+        """The same job with other values of keys that are no part of its key: ``trainer__progress_bar=False``.
+
+        Args:
+            values: key -> value, with two underscores for the dot.
+        """
+        parts, config = dict(self.parts), OmegaConf.create(dict(self.config))
+        for name, value in values.items():
+            group, _, key = name.rpartition("__")
+            part = parts[group or "settings"]
+            assert key in NOT_IN_KEY[group or "settings"], f"{name} would make it another run"
+            parts[group or "settings"] = replace(part, arguments={**part.arguments, key: value})
+            OmegaConf.update(config, f"{group}.{key}" if group else key, value, force_add=True)
+        return replace(self, parts=parts, config=cast(dict[str, Any], OmegaConf.to_container(config)))
 
     @cached_property
     def settings(self) -> Settings:
@@ -141,19 +123,23 @@ class Job:
 
     @cached_property
     def identity(self) -> Identity:
-        """The key, the group and the knobs, all read from the checked description, defaults included."""
-        group = self._plain()
-        return Identity(
-            key=digest(group | {"seeds": [self.settings.seed, *self.seeds]}),
-            group=digest(group),
-            knobs=self.knobs,
-            overrides=self.overrides,
-            seed=self.settings.seed,
-        )
+        """Who the run is: key and group of what deviates from the defaults, knobs of all there is."""
+        key, group = self.recorded or self.digests
+        return Identity(key=key, group=group, knobs=self.knobs, overrides=self.overrides, seed=self.settings.seed)
+
+    @cached_property
+    def digests(self) -> tuple[str, str]:
+        """Key and group as this version makes them."""
+        group = {
+            name: part.deviations(without=(*NOT_IN_KEY.get(name, ()), *(SEEDS if name == "settings" else ())))
+            for name, part in self.parts.items()
+            if name != "logger"
+        }
+        return digest(group | {"seeds": [self.settings.seed, *self.seeds]}), digest(group)
 
     @property
     def knobs(self) -> dict[str, Scalar]:
-        """Short name -> value. A part's argument goes by its own name, or ``part.name`` where that is taken."""
+        """Name -> value: an argument by its bare name, by its key (``part.name``) where the name is not its own."""
         knobs: dict[str, Scalar] = {
             group: choice for group, choice in self.choices.items() if group in (*ROOMS, "recipe")
         }
@@ -165,7 +151,7 @@ class Job:
             for name, value in self.parts[group].scalars():
                 if name in hidden or (group == "augment" and value is None):
                     continue
-                knobs[f"{group}.{name}" if name in knobs or group == "augment" else name] = value
+                knobs[name if self._is_its_own(name, group, knobs) else f"{group}.{name}"] = value
         return knobs
 
     def make_data(self) -> ImageData:
@@ -198,15 +184,21 @@ class Job:
         self.parts["schedule"](optimizer, Budget(settings.epochs, steps_per_epoch=1000))
         return counted
 
-    def execute(self, directory: Path, *, one_of_many: bool = False, watch: Watch | None = None) -> Result:
-        """Build the objects and run; a run that is one of many keeps less and shows less, a watch may stop it."""
+    def execute(self, directory: Path, *, keep_bar: bool = True, watch: Watch | None = None) -> Result:
+        """Build the objects and run; the bar vanishes with the run unless it is kept, a watch may stop it."""
         settings = self.settings
-        keep = {"auto": "best" if one_of_many else "all"}.get(settings.checkpoints, settings.checkpoints)
         return run(
             directory,
             identity=self.identity,
             seeds=self.seeds,
-            epochs=settings.epochs,
+            recipe=Recipe(
+                epochs=settings.epochs,
+                label_smoothing=settings.label_smoothing,
+                ema=settings.ema,
+                early_stopping=settings.early_stopping,
+                finetune=settings.finetune,
+                tta=settings.tta,
+            ),
             net=self.parts["model"],
             data=self.make_data(),
             optimizer=lambda net: self.parts["optimizer"](net),
@@ -214,95 +206,14 @@ class Job:
             penalty=self.parts["penalty"](),
             trainer=self.parts["trainer"](),
             loggers=self.parts["logger"](),
-            label_smoothing=settings.label_smoothing,
-            ema=settings.ema,
-            early_stopping=settings.early_stopping,
-            finetune=settings.finetune,
-            tta=settings.tta,
-            checkpoints=keep,  # type: ignore[arg-type]
+            checkpoints="all" if settings.checkpoints == "auto" else settings.checkpoints,
             figures=[name for name in settings.figures if name in OF_A_RUN],
-            one_of_many=one_of_many,
+            keep_bar=keep_bar,
             watch=watch,
         )
 
-    def _plain(self) -> dict[str, Any]:
-        """What decides the numbers, without the seeds."""
-        plain = {group: part.plain() for group, part in self.parts.items() if group not in ("logger", "search")}
-        for group in plain:
-            for name in (*NOT_IN_KEY.get(group, ()), *(SEEDS if group == "settings" else ())):
-                plain[group].pop(name, None)
-        return plain
-
-
-def _resolve(config: DictConfig) -> tuple[dict[str, Any], list[str]]:
-    """The config's top-level values with interpolations resolved, and those that cannot be."""
-    nodes: dict[str, Any] = {}
-    faults: list[str] = []
-    for name in map(str, config):
-        try:
-            value = config[name]
-            nodes[name] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-        except OmegaConfBaseException as error:
-            faults.append(f"{name}: {str(error).splitlines()[0]}")
-    return nodes, faults
-
-
-def _replaced(choices: Mapping[str, str], overrides: Sequence[str]) -> list[str]:
-    """Groups in which an experiment's option gave way to another one, of the command line or of a recipe."""
-    if "experiment" not in choices:
-        return []
-    typed = {override.partition("=")[0] for override in overrides}
-    return [group for group in REPLACEABLE if group in typed or choices.get("recipe", "report") != "report"]
-
-
-def _without_foreign(group: str, node: Any, overrides: Sequence[str]) -> Any:
-    """A node without what an experiment said to the option that was replaced: keys that a neighbour of it takes.
-
-    A key that no option of the group knows, or that was typed, stays, and is refused later.
-    """
-    module = importlib.import_module(ROOMS[group])
-    if not isinstance(node, Mapping) or not hasattr(module, str(node.get(TARGET)).rpartition(".")[2]):
-        return node
-    keys = {
-        name: {config_key(parameter) for parameter in config_parameters(option)}
-        for name, option in vars(module).items()
-        if callable(option) and f"{option.__module__}.".startswith(f"{module.__name__}.")
-    }
-    own = keys[str(node[TARGET]).rpartition(".")[2]]
-    typed = {override.partition("=")[0] for override in overrides}
-    foreign = set().union(*keys.values()) - own - {key.removeprefix(f"{group}.") for key in typed}
-    return {name: value for name, value in node.items() if name not in foreign}
-
-
-def _describe_group(group: str, nodes: Mapping[str, Any], allow: Sequence[str]) -> Description:
-    if group == "search" and group not in nodes:  # in a figure's config, or one of before there were searches
-        return describe_call(CALLS[group], {}, key=group)
-    if group not in nodes:
-        raise ConfigError([f"{group}: cannot be taken away; choose one with {group}=NAME"])
-    if group in ROOMS:
-        return describe(nodes[group], key=group, room=ROOMS[group], allow=allow)
-    if not isinstance(nodes[group] or {}, Mapping):
-        raise ConfigError([f"{group}={nodes[group]}: a mapping is needed"])
-    return describe_call(CALLS[group], nodes[group] or {}, key=group, allow=allow)
-
-
-def _unread_keys(config: DictConfig, nodes: Mapping[str, Any], model: str, overrides: Sequence[str]) -> list[str]:
-    """Faults of the top-level keys that nothing reads: neither settings, nor a group, nor named by an interpolation.
-
-    A short name of a YAML file whose argument was set directly (``model.kernel_size=5``) is overruled by it; one that
-    was typed as well would be passed over in silence, and is a fault.
-    """
-    groups = (*ROOMS, *CALLS)
-    read = {*SETTINGS, *groups, *INTERPOLATION.findall(str(OmegaConf.to_container(config)))}
-    typed = {override.partition("=")[0] for override in overrides}
-    owners = {name: group for group in groups if isinstance(nodes.get(group), Mapping) for name in nodes[group]}
-    known = sorted((read | (set(owners) & set(nodes)) - typed) - set(groups))
-    faults: list[str] = []
-    for name, value in nodes.items():
-        if name in read or (name in owners and name not in typed):
-            continue
-        if name in owners:
-            faults.append(f"{name}={value}: nothing reads it; set {owners[name]}.{name} alone")
-        else:
-            faults.append(unknown(name, value, known).replace(f"there is no key {name}", f"{model} has no {name}"))
-    return faults
+    def _is_its_own(self, name: str, group: str, knobs: Mapping[str, Scalar]) -> bool:
+        """Whether an argument's bare name can mean no other one."""
+        if group == "settings" or name in SHORT_NAMES.get(group, ()):
+            return True
+        return group != "augment" and name not in AMBIGUOUS and name not in knobs and name not in CALLS

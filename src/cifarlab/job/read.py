@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
+from cifarlab.job.directory import choices_of, typed
 from cifarlab.job.job import Job
-from cifarlab.job.reopen import choices_of, typed
 
 
 def read_job(config: DictConfig, hydra: DictConfig) -> Job:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -31,12 +31,6 @@ class Settings:
             mirror image averaged, or of these and both shifted by a pixel.
         checkpoints: what a finished run keeps: all, only the best weights, or none.
         figures: pictures drawn at the end of a run or of a sweep.
-        sweep: name of the sweep's folder; null names it by what is not swept.
-        plan: print the cells of a sweep and stop.
-        fresh: set the sweep's old folder aside and start over.
-        skip_invalid: leave out the cells of a sweep that cannot be run.
-        zip: axes of a sweep whose values go together, one by one: keys, or lists of keys.
-        exclude: cells that a sweep leaves out, by their values; a list at a key means any of its values.
         allow: import paths of your own models and data sets that a config may name; only the command line may set it.
 
     Raises:
@@ -58,12 +52,6 @@ class Settings:
         tta: Views = "none",
         checkpoints: Literal["auto", "all", "best", "none"] = "auto",
         figures: tuple[str, ...] = OF_A_RUN,
-        sweep: str | None = None,
-        plan: bool = False,
-        fresh: bool = False,
-        skip_invalid: bool = False,
-        zip: tuple[str | tuple[str, ...], ...] = (),
-        exclude: tuple[dict[str, Any], ...] = (),
         allow: tuple[str, ...] = (),
     ) -> None:
         for name in figures:
@@ -84,10 +72,4 @@ class Settings:
         self.tta = tta
         self.checkpoints = checkpoints
         self.figures = figures
-        self.sweep = sweep
-        self.plan = plan
-        self.fresh = fresh
-        self.skip_invalid = skip_invalid
-        self.zip = zip
-        self.exclude = exclude
         self.allow = allow

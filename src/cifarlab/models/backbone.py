@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.models.vgg import VGG
 from torch import Tensor, nn
 
 from cifarlab.models import pretrained as trained
@@ -35,7 +36,9 @@ class Backbone(nn.Module):
     def __init__(self, net: nn.Module, name: str, stages: int | None) -> None:
         super().__init__()
         self.net = net
-        if not hasattr(net, "prune_intermediate_layers"):
+        # timm 1.0.29 and older can cut most nets, but not VGG, whose layers stand in one row.
+        self.in_a_row = not hasattr(net, "prune_intermediate_layers") and isinstance(net, VGG)
+        if not (self.in_a_row or hasattr(net, "prune_intermediate_layers")):
             raise ValueError(f"model.name={name}: timm cannot take the head off this one")
         about = stages_of(net)
         if stages is not None and stages > len(about):
@@ -45,9 +48,17 @@ class Backbone(nn.Module):
         self.normed = stages is None
         self.stage = (stages or len(about)) - 1
         self.channels: int = about[self.stage]["num_chs"]
-        self.net.prune_intermediate_layers([self.stage], prune_norm=not self.normed, prune_head=True)
+        if self.in_a_row:
+            end = int(about[self.stage]["module"].removeprefix("features."))
+            self.net.features = self.net.features[: end + 1]
+            self.net.pre_logits = self.net.head = nn.Identity()
+        else:
+            self.net.prune_intermediate_layers([self.stage], prune_norm=not self.normed, prune_head=True)
 
     def forward(self, images: Tensor) -> Tensor:
+        if self.in_a_row:
+            whole: Tensor = self.net.features(images)
+            return whole
         maps: list[Tensor] = self.net.forward_intermediates(
             images, indices=[self.stage], norm=self.normed, intermediates_only=True
         )

@@ -15,18 +15,20 @@ from hydra.core.override_parser.types import Override
 
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.job import NOT_IN_KEY
+from cifarlab.job.nodes import OF_A_SWEEP
 from cifarlab.result import digest
 from cifarlab.sweeps.exclusions import Exclusion, find
 from cifarlab.sweeps.intervals import Interval
+from cifarlab.sweeps.listing import as_typed, listed
 from cifarlab.sweeps.names import assignment, bare, fitting, safe
 
 # Overrides that say how a sweep is run or shown, not what is trained.
 BESIDE_THE_KEY = {
     *NOT_IN_KEY["settings"],
-    *(f"{group}.{name}" for group in ("data", "trainer", "search") for name in NOT_IN_KEY[group]),
+    *(f"{group}.{name}" for group in ("data", "trainer") for name in NOT_IN_KEY[group]),
+    *OF_A_SWEEP,
     "logger",
     "experiment",
-    "search",
 }
 # Settings that decide on the cells and reach none of them.
 OF_THE_GRID = ("zip", "exclude")
@@ -66,7 +68,7 @@ class Grid:
             config_loader: knows the options of a group, for ``model=glob(resnet*)``.
 
         Raises:
-            ConfigError: ``zip`` or ``exclude`` is no list or mapping.
+            ConfigError: an axis has no value, or ``zip`` or ``exclude`` is no list or mapping.
         """
         fixed: dict[str, str] = {}
         written: dict[str, tuple[str, ...]] = {}
@@ -80,9 +82,9 @@ class Grid:
             if bare(key) in OF_THE_GRID:
                 own[bare(key)] = _structure(override)
             elif not override.is_sweep_override():
-                fixed[key] = _as_typed(override.get_value_element_as_str())
+                fixed[key] = as_typed(override.get_value_element_as_str())
             elif override.is_discrete_sweep():
-                written[key] = tuple(_as_typed(value) for value in override.sweep_string_iterator())
+                written[key] = listed(override)
             interval = Interval.read(override)
             if interval is not None:
                 intervals[key] = interval
@@ -117,11 +119,12 @@ class Grid:
         fixed = [assignment(key, value) for key, value in self.fixed.items()]
         return [(*fixed, *(assignment(key, value) for key, value in cell.items())) for cell in self._cells()]
 
-    def first(self) -> tuple[str, ...]:
-        """The overrides of the first cell of the product, an interval at its lower end."""
-        first = dict(itertools.chain(*(step[0] for step in self.steps)))
+    def samples(self) -> Iterator[tuple[str, ...]]:
+        """The overrides of cells one by one, an interval at its lower end: each shows what all of them share."""
         lows = {key: self.intervals[key].text(self.intervals[key].low) for key in self.endless}
-        return tuple(assignment(key, value) for key, value in {**self.fixed, **first, **lows}.items())
+        for chosen in itertools.product(*self.steps):
+            cell = {**self.fixed, **dict(itertools.chain(*chosen)), **lows}
+            yield tuple(assignment(key, value) for key, value in cell.items())
 
     @property
     def endless(self) -> list[str]:
@@ -150,7 +153,7 @@ class Grid:
         counted = [
             f"{safe(key)}-{safe(value)}"
             for key, value in sorted(self.fixed.items(), key=lambda item: bare(item[0]))
-            if bare(key) not in BESIDE_THE_KEY | {"model"} and not bare(key).startswith(("hydra.", "hydra/"))
+            if bare(key) not in BESIDE_THE_KEY | {"model"} and not bare(key).startswith(("hydra.", "hydra/", "search."))
         ]
         name = "+".join([safe(first), *counted])
         return fitting(name, digest(name))
@@ -218,8 +221,3 @@ def _structure(override: Override) -> Any:
             ]
         )
     return value
-
-
-def _as_typed(value: str) -> str:
-    """Hydra writes the ``true`` it has read as Python does."""
-    return {"True": "true", "False": "false"}.get(value, value)

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from cifarlab.job.configure import ConfigError
-from cifarlab.result import FILE, SCHEMA, write_json
+from cifarlab.result import FILE, SCHEMA, Identity, Scalar, write_json
 from cifarlab.sweeps.names import bare, fitting
 
 LEDGER = "sweep.json"
@@ -24,12 +24,31 @@ MISSING = "missing"
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a sweep: its folder's name, its identity, and what is typed to get it."""
+    """One planned run of a sweep: its folder's name, who it is, and what was typed to get it.
+
+    Attributes:
+        knobs: name -> value, as in the run's result; empty in a ledger of an earlier version.
+        seed: of the run; None in a ledger of an earlier version.
+    """
 
     name: str
     key: str
     group: str
     overrides: tuple[str, ...]
+    knobs: Mapping[str, Scalar] = field(default_factory=dict)
+    seed: int | None = None
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Cell:
+        """A cell as ``sweep.json`` has it."""
+        return cls(
+            name=values["name"],
+            key=values["key"],
+            group=values["group"],
+            overrides=tuple(values["overrides"]),
+            knobs=dict(values.get("knobs", {})),
+            seed=values.get("seed"),
+        )
 
 
 @dataclass
@@ -55,7 +74,7 @@ class Ledger:
             return cls(directory)
         try:
             values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            cells = [Cell(c["name"], c["key"], c["group"], tuple(c["overrides"])) for c in values["cells"]]
+            cells = [Cell.read(cell) for cell in values["cells"]]
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is damaged ({error}); move it away, the finished cells are kept") from None
         return cls(
@@ -85,8 +104,9 @@ class Ledger:
             scales = {**self.search.get("scales", {}), **search["scales"]}
             self.search = {**search, "scales": scales}
 
-    def enter(self, name: str, key: str, group: str, overrides: Sequence[str]) -> Cell:
-        """The cell with this key: the one that is there, or a new one under a name that is free."""
+    def enter(self, name: str, identity: Identity, overrides: Sequence[str]) -> Cell:
+        """The cell of this identity: the one that is there, or a new one under a name that is free."""
+        key = identity.key
         if key not in self.cells:
             taken = {cell.name for cell in self.cells.values()}
             name = fitting(name, key)
@@ -94,7 +114,14 @@ class Ledger:
             foreign = (self.directory / name).exists() and self.key_in(name) != key
             if name in taken or foreign:
                 name = f"{name}.{key[:6]}"
-            self.cells[key] = Cell(name, key, group, tuple(bare(override) for override in overrides))
+            self.cells[key] = Cell(
+                name=name,
+                key=key,
+                group=identity.group,
+                overrides=tuple(bare(override) for override in overrides),
+                knobs=identity.knobs,
+                seed=identity.seed,
+            )
         return self.cells[key]
 
     def key_in(self, name: str) -> str | None:

@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from cifarlab.job.preflight import Refused
-from cifarlab.job.search_settings import SearchSettings
 from cifarlab.sweeps.ledger import Cell
 from cifarlab.sweeps.names import bare
+from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.searching.space import Space
 from cifarlab.training.hardware.cost import Cost
 

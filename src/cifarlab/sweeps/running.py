@@ -12,11 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from omegaconf import DictConfig
-
+from cifarlab.job.directory import write_job
 from cifarlab.job.preflight import Planned
-from cifarlab.result import Result
-from cifarlab.sweeps.launchers.commands import cell_run
+from cifarlab.result import Result, Status
 from cifarlab.sweeps.launchers.launching import CellLauncher, CellRun
 from cifarlab.sweeps.launchers.worker import last_words
 from cifarlab.sweeps.ledger import DONE, MISSING, Cell, claimed, read_outcome, status_of
@@ -41,7 +39,7 @@ class Running:
 
     Args:
         directory: the sweep's folder.
-        config: the sweep's, with Hydra's own node.
+        command: the script that resumes a run, and its first arguments.
         launcher: runs them.
         progress: says how it goes.
         on_end: told of every cell how it stands as soon as that is known, before the next cell is asked for:
@@ -54,13 +52,13 @@ class Running:
     def __init__(
         self,
         directory: Path,
-        config: DictConfig,
+        command: tuple[str, ...],
         launcher: CellLauncher,
         progress: Progress,
         on_end: OnEnd = lambda cell, status: None,
     ) -> None:
         self.directory = directory
-        self.config = config
+        self.command = command
         self.launcher = launcher
         self.progress = progress
         self.on_end = on_end
@@ -121,7 +119,7 @@ class Running:
             else:
                 self._at_work[cell.key] = _AtWork(cell, planned, before)
                 self.progress.started(cell, slots=self.launcher.slots())
-                yield cell_run(self.directory, cell, planned, self.config)
+                yield cell_run(self.directory, cell, planned, self.command)
             if self.stopped:
                 return
 
@@ -152,10 +150,37 @@ class Running:
     def _record_death(self, run: CellRun, cause: str) -> None:
         record = Result.begun(run.identity, error="\n".join(filter(None, (last_words(run.directory), cause))))
         if self.stopped:
-            record.status = "interrupted"
+            record.status = Status.INTERRUPTED
         run.directory.mkdir(parents=True, exist_ok=True)
         record.write(run.directory)
 
     def _note(self, cell: Cell, status: str) -> None:
         self.outcomes[cell.key] = status
         self.on_end(cell, status)
+
+
+def cell_run(directory: Path, cell: Cell, planned: Planned, command: tuple[str, ...]) -> CellRun:
+    """A cell whose folder holds its job: what was planned is run, whatever becomes of ``conf/`` until its turn.
+
+    Args:
+        directory: the sweep's folder.
+        cell: as the ledger has it.
+        planned: as preflight has found it.
+        command: the script that resumes a run, and its first arguments.
+    """
+    sweep, job = directory.absolute(), planned.job
+    with claimed(directory, cell.key) as mine:
+        if mine:
+            write_job(job.changed(trainer__progress_bar=False), sweep / cell.name)  # a process has no terminal
+    trainer = job.parts["trainer"].arguments
+    return CellRun(
+        sweep,
+        cell.name,
+        job.identity,
+        command,
+        Path.cwd(),
+        allow=job.settings.allow,
+        devices=trainer["devices"],
+        accelerator=trainer["accelerator"],
+        planned=planned,
+    )

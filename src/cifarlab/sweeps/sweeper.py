@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import itertools
 import logging
 import re
 import shlex
@@ -22,17 +22,20 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.markup import escape
 
 from cifarlab.figures import OF_A_RUN
-from cifarlab.job.configure import ConfigError, describe_call, unknown
+from cifarlab.job.configure import ConfigError, config_parameters, describe_call
+from cifarlab.job.directory import choices_of
 from cifarlab.job.explain import explain
 from cifarlab.job.job import Job
 from cifarlab.job.preflight import Checked, Planned, Refused, preflight, refusal
 from cifarlab.job.read import read_job
-from cifarlab.job.reopen import choices_of
-from cifarlab.job.search_settings import SearchSettings
 from cifarlab.job.settings import Settings
 from cifarlab.summary import summarize
-from cifarlab.summary.plots import figure_names
-from cifarlab.sweeps.grid import OF_THE_GRID, Grid, cell_name
+from cifarlab.sweeps.axes import (
+    refuse_axes_of_the_sweep,
+    refuse_axes_outside_the_key,
+    refuse_figures_without_axis,
+)
+from cifarlab.sweeps.grid import Grid, cell_name
 from cifarlab.sweeps.launchers.launching import CellLauncher
 from cifarlab.sweeps.launchers.one_by_one import OneByOne
 from cifarlab.sweeps.ledger import Cell, Ledger, locked, set_aside, status_of
@@ -40,9 +43,13 @@ from cifarlab.sweeps.names import bare
 from cifarlab.sweeps.progress import Progress
 from cifarlab.sweeps.running import ELSEWHERE, OnEnd, Running
 from cifarlab.sweeps.searching.search import Search, check_search, open_study
+from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.searching.space import Space
+from cifarlab.sweeps.settings import SweepSettings
 
 MULTIRUN = Path("multirun")
+BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+LARGEST_LOOK = 1000  # cells that are composed in search of one that can be
 SWEEP_NAME = re.compile(r"[A-Za-z0-9._+-]*[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 Work = tuple[Cell, Planned]
@@ -66,7 +73,6 @@ class ResumingSweeper(Sweeper):
         logging.getLogger("hydra").setLevel(logging.WARNING)  # a line a cell is ours to print
         self._config = config
         self._context = hydra_context
-        self._task = task_function
 
     def sweep(self, arguments: list[str]) -> None:
         """Run every cell that is not done.
@@ -77,19 +83,21 @@ class ResumingSweeper(Sweeper):
         """
         _check_place(self._config.hydra.sweep)
         grid = Grid.parse([*self._axes_of_the_config(), *arguments], self._context.config_loader)
-        first = self._compose(grid.first())
-        settings, search, choices = self._settings(first, grid), _search_settings(first), choices_of(first.hydra)
+        refuse_axes_of_the_sweep(grid.axes)
+        sample = self._sample(grid)
+        settings, search, choices = self._settings(sample, grid), _search_settings(sample), choices_of(sample.hydra)
         directory = MULTIRUN / (settings.sweep or grid.name(choices["model"], choices.get("experiment")))
-        launcher = self._launcher(directory)
-        _check_figures(settings.figures, [*Ledger.open(directory).axes, *map(bare, (*grid.axes, *grid.intervals))])
-        task = _Task(directory, grid.combined(settings.zip, settings.exclude), settings, launcher)
-        outcomes = self._run_grid(task) if search.sampler == "none" else self._run_search(task, search)
+        launcher = self._launcher()
+        figures = _figures_asked(sample)
+        refuse_figures_without_axis(figures, [*Ledger.open(directory).axes, *map(bare, (*grid.axes, *grid.intervals))])
+        command = _Command(directory, grid.combined(settings.zip, settings.exclude), settings, figures, launcher)
+        outcomes = self._run_grid(command) if search.sampler == "none" else self._run_search(command, search)
         if not outcomes <= {"finished", "pruned", ELSEWHERE}:
             sys.exit(1)
 
-    def _run_grid(self, task: _Task) -> set[str]:
+    def _run_grid(self, command: _Command) -> set[str]:
         """Run the cells of a product. How they ended; nothing for a plan."""
-        grid, settings = task.grid, task.settings
+        grid, settings = command.grid, command.settings
         if grid.endless:
             raise ConfigError(
                 [
@@ -99,23 +107,26 @@ class ResumingSweeper(Sweeper):
                 ]
             )
         planned, refused = self._check(grid.overrides(), settings)
+        refuse_axes_outside_the_key(planned, grid.axes)
         if settings.fresh and not settings.plan:
-            set_aside(task.directory)
-        todo = self._enter(task, planned, grid.axes)
+            set_aside(command.directory)
+        todo = self._enter(command, planned, grid.axes)
         cells = [cell for cell, _ in todo]
         progress = Progress(len(cells))
         progress.left_out(refused)
         progress.plan(
-            cells, [each.cost for _, each in todo], [status_of(task.directory / cell.name, cell.key) for cell in cells]
+            cells,
+            [each.cost for _, each in todo],
+            [status_of(command.directory / cell.name, cell.key) for cell in cells],
         )
         if grid.left_out:
             total = grid.left_out + len(grid.overrides())
             progress.console.print(f"exclude: {grid.left_out} of {total} cells left out")
-        return set() if settings.plan else self._run_all(task, progress, [todo])
+        return set() if settings.plan else self._run_all(command, progress, [todo])
 
-    def _run_search(self, task: _Task, search: SearchSettings) -> set[str]:
+    def _run_search(self, command: _Command, search: SearchSettings) -> set[str]:
         """Run trials until there are as many as were asked for. How their cells ended; nothing for a plan."""
-        directory, settings, space = task.directory, task.settings, Space.of(task.grid)
+        directory, settings, space = command.directory, command.settings, Space.of(command.grid)
         planned, refused = self._check(list(space.probes()), settings)
         job = planned[0].job
         check_search(search, space, job)
@@ -135,14 +146,14 @@ class ResumingSweeper(Sweeper):
             search,
             study,
             plan=lambda cells: preflight(cells, self._read, checked),
-            enter=lambda planned: self._enter(task, [planned], space.axes, about)[0][0],
+            enter=lambda planned: self._enter(command, [planned], space.axes, about)[0][0],
             say=lambda line: progress.console.print(escape(line), style="yellow"),
         )
-        task.launcher.is_search = True
-        outcomes = self._run_all(task, progress, trials.rounds(), trials.ended)
+        command.launcher.is_search = True
+        outcomes = self._run_all(command, progress, trials.rounds(), trials.ended)
         return outcomes | ({"diverged"} if study.diverged else set())
 
-    def _check(self, cells: Sequence[tuple[str, ...]], settings: Settings) -> tuple[list[Planned], list[Refused]]:
+    def _check(self, cells: Sequence[tuple[str, ...]], settings: SweepSettings) -> tuple[list[Planned], list[Refused]]:
         """Look at every cell before the first is started.
 
         Raises:
@@ -160,11 +171,24 @@ class ResumingSweeper(Sweeper):
         values = {key: "null" if value is None else value for key, value in self.params.items()}
         return [f"{key if is_group[key] else f'++{key}'}={value}" for key, value in values.items()]
 
-    def _settings(self, config: DictConfig, grid: Grid) -> Settings:
+    def _sample(self, grid: Grid) -> DictConfig:
+        """The config of the first cell that can be composed: what is no axis is the same in all.
+
+        Raises:
+            ConfigError: none can be; what the first one lacks.
+        """
+        first: ConfigError | None = None
+        for overrides in itertools.islice(grid.samples(), LARGEST_LOOK):
+            try:
+                return self._compose(overrides)
+            except ConfigError as error:
+                first = first or error
+        raise first or ConfigError(["an axis has no value"])
+
+    def _settings(self, config: DictConfig, grid: Grid) -> SweepSettings:
         """The sweep's own settings, the same for all its cells."""
-        names = ("sweep", "plan", "fresh", "skip_invalid", "figures", *OF_THE_GRID)
-        own = _plain({name: config[name] for name in names if name in config})
-        settings: Settings = describe_call(Settings, {"figures": [], **own, **grid.own}, key="")()
+        own = _plain({name: config[name] for name in config_parameters(SweepSettings) if name in config})
+        settings: SweepSettings = describe_call(SweepSettings, {**own, **grid.own}, key="")()
         if settings.sweep is not None and not SWEEP_NAME.fullmatch(settings.sweep):
             raise ConfigError([f"sweep={settings.sweep}: allowed: letters, digits and . _ - +"])
         return settings
@@ -183,60 +207,57 @@ class ResumingSweeper(Sweeper):
     def _read(self, overrides: Sequence[str]) -> Job:
         config = self._compose(overrides)
         job = read_job(config, config.hydra)
+        if job.settings.checkpoints == "auto":  # a single run keeps all that resuming needs, a cell its best weights
+            job = job.changed(checkpoints="best")
         nodes = job.parts["trainer"].arguments["num_nodes"]
         if nodes > 1:
             raise ConfigError([f"trainer.num_nodes={nodes}: a sweep runs each of its cells on one machine; allowed: 1"])
         return job
 
-    def _enter(self, task: _Task, planned: Sequence[Planned], axes: Axes, search: About = None) -> Todo:
+    def _enter(self, command: _Command, planned: Sequence[Planned], axes: Axes, search: About = None) -> Todo:
         """Give every cell its place in the ledger; a plan leaves the folder untouched."""
-        if task.settings.plan:
-            return self._merge(Ledger.open(task.directory), task, planned, axes, search)
-        with locked(task.directory):
-            ledger = Ledger.open(task.directory)
-            cells = self._merge(ledger, task, planned, axes, search)
+        if command.settings.plan:
+            return self._merge(Ledger.open(command.directory), command, planned, axes, search)
+        with locked(command.directory):
+            ledger = Ledger.open(command.directory)
+            cells = self._merge(ledger, command, planned, axes, search)
             ledger.write()
         return cells
 
-    def _merge(self, ledger: Ledger, task: _Task, planned: Sequence[Planned], axes: Axes, search: About) -> Todo:
-        figures = [name for name in task.settings.figures if name not in OF_A_RUN]
-        command = shlex.join(["python", Path(sys.argv[0]).name, *(bare(argument) for argument in sys.argv[1:])])
-        ledger.merge(command, axes, figures, search)
+    def _merge(self, ledger: Ledger, command: _Command, planned: Sequence[Planned], axes: Axes, search: About) -> Todo:
+        figures = [name for name in command.figures if name not in OF_A_RUN]
+        typed = shlex.join(["python", Path(sys.argv[0]).name, *(bare(argument) for argument in sys.argv[1:])])
+        ledger.merge(typed, axes, figures, search)
         todo: dict[str, tuple[Cell, Planned]] = {}  # by key: two ways to write one setting are one cell
         for each in planned:
             identity = each.job.identity
             name = cell_name(each.overrides, [*ledger.axes], fallback=each.job.choices.get("model", "run"))
-            todo[identity.key] = ledger.enter(name, identity.key, identity.group, each.overrides), each
+            todo[identity.key] = ledger.enter(name, identity, each.overrides), each
         return list(todo.values())
 
-    def _launcher(self, directory: Path) -> CellLauncher:
-        """What runs the cells: a launcher of ours, or one of Hydra's with one cell at a time.
+    def _launcher(self) -> CellLauncher:
+        """What runs the cells: a launcher of ours; in this process, one by one, for Hydra's own ``basic``.
 
         Raises:
-            ConfigError: there is no such launcher, or a key of it is wrong.
+            ConfigError: there is no such launcher here, or a key of it is wrong.
         """
         container = OmegaConf.to_container(self._config.hydra.launcher, resolve=True)
         assert isinstance(container, dict)
         node = {str(key): value for key, value in container.items()}
         target = node.pop("_target_", None)
+        if target == BASIC:
+            return describe_call(OneByOne, node, key="hydra.launcher")()
         kinds = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in Plugins.instance().discover(Launcher)}
-        if target not in kinds:
-            raise ConfigError([f"hydra.launcher._target_={target}: allowed: {', '.join(kinds)}"])
-        kind = kinds[target]
-        if issubclass(kind, CellLauncher):
-            launcher: CellLauncher = describe_call(kind, node, key="hydra.launcher")()
-        else:
-            known = [*inspect.signature(kind).parameters]
-            faults = [unknown(f"hydra.launcher.{key}", value, known) for key, value in node.items() if key not in known]
-            if faults:
-                raise ConfigError(faults)
-            launcher = OneByOne(directory)
-        launcher.setup(hydra_context=self._context, task_function=self._task, config=self._config)
+        kind = kinds.get(str(target))
+        if kind is None or not issubclass(kind, CellLauncher):
+            ours = [name for name, found in kinds.items() if issubclass(found, CellLauncher)]
+            raise ConfigError([f"hydra.launcher._target_={target}: allowed: {', '.join([BASIC, *ours])}"])
+        launcher: CellLauncher = describe_call(kind, node, key="hydra.launcher")()
         return launcher
 
     def _run_all(
         self,
-        task: _Task,
+        command: _Command,
         progress: Progress,
         rounds: Iterable[Iterable[Work]],
         on_end: OnEnd = lambda cell, status: None,
@@ -247,7 +268,7 @@ class ResumingSweeper(Sweeper):
             rounds: cells; those of a round begin when all before it have ended.
             on_end: told how each cell stands.
         """
-        running = Running(task.directory, self._config, task.launcher, progress, on_end)
+        running = Running(command.directory, resuming_command(), command.launcher, progress, on_end)
         with running.heeding_signals():
             try:
                 for cells in rounds:
@@ -255,19 +276,32 @@ class ResumingSweeper(Sweeper):
                     if running.stopped:
                         break
             finally:
-                page = summarize(task.directory)
+                page = summarize(command.directory)
                 progress.console.print(f"summary: {page}", soft_wrap=True)
         return {*running.outcomes.values(), *(["interrupted"] if running.stopped else [])}
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Command:
     """What a command comes to."""
 
     directory: Path
     grid: Grid
-    settings: Settings
+    settings: SweepSettings
+    figures: tuple[str, ...]
     launcher: CellLauncher
+
+
+def resuming_command() -> tuple[str, ...]:
+    """The script that this process runs, absolute: what ``resume=RUN_DIR`` is added to."""
+    return (str(Path(sys.argv[0]).absolute()),)
+
+
+def _figures_asked(config: DictConfig) -> tuple[str, ...]:
+    """The sweep's and the runs' figures that were asked for; none where nothing was said."""
+    asked = _plain({"figures": config.get("figures") or []})
+    settings: Settings = describe_call(Settings, asked, key="")()
+    return settings.figures
 
 
 def _search_settings(config: DictConfig) -> SearchSettings:
@@ -286,13 +320,3 @@ def _check_place(sweep: DictConfig) -> None:
     wrong = [f"hydra.sweep.{key}={value}" for key, value in given.items() if value != ours.get(key)]
     if wrong:
         raise ConfigError([f"{each}: a sweep lies in {MULTIRUN}/NAME, which sweep=NAME chooses" for each in wrong])
-
-
-def _check_figures(asked: Sequence[str], axes: Sequence[str]) -> None:
-    """Refuse a figure over a knob that is not swept: else the sweep would say so at its end."""
-    knobs = dict.fromkeys(axis.rpartition(".")[2] for axis in axes if not axis.startswith("seed"))
-    known = [*OF_A_RUN, *figure_names([*dict.fromkeys([*axes, *knobs])])]
-    wrong = [name for name in asked if name not in known]
-    if wrong:
-        shown = [*OF_A_RUN, *figure_names([*knobs])]
-        raise ConfigError([f"figures={name}: allowed in this sweep: {', '.join(shown)}" for name in wrong])

@@ -6,8 +6,9 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from logging import getLogger
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ import lightning
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from cifarlab.data.module import ImageData
@@ -23,22 +24,26 @@ from cifarlab.data.seeds import Seeds
 from cifarlab.figures.confusion import confusion
 from cifarlab.figures.curves import curves
 from cifarlab.models.weights import without_weights
-from cifarlab.result import Identity, Result, Status, write_text
-from cifarlab.training.finetune import Finetune, StopInTheSecondPhase, TwoPhases
+from cifarlab.result import FILE, Identity, Result, Status, write_text
+from cifarlab.training.divergence import Diverged, StopWhenDiverged, is_overflow
+from cifarlab.training.finetune import StopInTheSecondPhase, TwoPhases
 from cifarlab.training.hardware.cost import cost
 from cifarlab.training.hardware.device import device_name, peak_memory_bytes, quiet_allocator, reset_peak_memory
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.penalties import NoPenalty, Penalty
-from cifarlab.training.records.checkpoints import BestWeights, LastState, discard, load_weights
+from cifarlab.training.recipe import Recipe
+from cifarlab.training.records.checkpoints import check_checkpoints, discard
+from cifarlab.training.records.clock import Clock
 from cifarlab.training.records.environment import write_environment
-from cifarlab.training.records.history import Clock, Diverged, History, StopWhenDiverged, read_metrics
 from cifarlab.training.records.interruption import Interrupted, raising_on_signals
-from cifarlab.training.records.loggers import Loggers, close, log_hyperparameters
-from cifarlab.training.records.watching import Pruned, Watch, Watching
+from cifarlab.training.records.loggers import Loggers, RunLogger, going_on_without
+from cifarlab.training.records.recorder import Recorder
+from cifarlab.training.records.watching import Pruned, Watch
 from cifarlab.training.step.classifier import Classifier, MakeOptimizer, MakeSchedule
 from cifarlab.training.step.ema import WeightEMA
 from cifarlab.training.step.evaluation import Evaluation, evaluate
-from cifarlab.training.step.tta import Views
+
+log = getLogger(__name__)
 
 MakeNet = Callable[[int], nn.Module]
 Keep = Literal["all", "best", "none"]
@@ -49,7 +54,7 @@ def run(
     *,
     identity: Identity,
     seeds: Seeds,
-    epochs: int,
+    recipe: Recipe,
     net: MakeNet,
     data: ImageData,
     optimizer: MakeOptimizer,
@@ -57,26 +62,22 @@ def run(
     penalty: Penalty | None = None,
     trainer: TrainerSettings | None = None,
     loggers: Loggers | None = None,
-    label_smoothing: float = 0.0,
-    ema: float | None = None,
-    early_stopping: int | None = None,
-    finetune: Finetune | None = None,
-    tta: Views = "none",
     checkpoints: Keep = "all",
     figures: Sequence[str] = ("curves", "confusion"),
-    one_of_many: bool = False,
+    keep_bar: bool = True,
     watch: Watch | None = None,
 ) -> Result:
     """Train, choose the weights on validation, test once, and write the run directory.
 
     A directory that holds ``checkpoints/last.ckpt`` is gone on with, to the same digits on the CPU as if it had not
-    been stopped. The result says how the run ended; no exception of the run leaves this function.
+    been stopped. The result says how the run ended; no exception of a run that has begun leaves this function. The
+    record is written first; what comes after it (loggers, figures, removing checkpoints) can only warn.
 
     Args:
         directory: the run directory; made if need be.
         identity: who the run is, for its record.
         seeds: of the first weights, the order of the pictures and their augmentation.
-        epochs: passes over the training split.
+        recipe: how long and how it trains.
         net: number of classes -> net; called after seeding.
         data: not yet set up.
         optimizer: net -> optimizer.
@@ -84,97 +85,113 @@ def run(
         penalty: a scalar of the net added to the loss.
         trainer: precision, devices and the like.
         loggers: where curves go besides ``history.csv``.
-        label_smoothing: in [0, 1).
-        ema: decay of the moving average of the weights that is validated, kept and tested.
-        early_stopping: epochs without a better validation loss after which training ends.
-        finetune: train the head of a trained net alone, then all of it.
-        tta: test-time augmentation, measured beside the plain test.
         checkpoints: what a finished run keeps.
         figures: of ``curves`` and ``confusion``.
-        one_of_many: the run's progress bar vanishes with it.
+        keep_bar: the progress bar stays on the terminal when the run has ended.
         watch: told of every epoch and its metrics; the run ends as ``pruned``, untested, where it says so.
+
+    Raises:
+        ValueError: the directory's checkpoints cannot be gone on with; nothing was trained or written.
     """
+    goes_on = check_checkpoints(directory, identity.key)
     quiet_allocator()
-    settings = trainer or TrainerSettings()
     directory.mkdir(parents=True, exist_ok=True)
-    made_loggers = (loggers or Loggers()).make(directory)
-    sitting = _Sitting(directory, settings, made_loggers, epochs, ema, early_stopping, finetune, watch, not one_of_many)
-    record = sitting.blank(identity)
-    status: Status = "failed"
+    sitting = _Sitting(directory, identity.key, recipe, trainer or TrainerSettings(), watch, goes_on)
+    record = Result.begun(identity, precision=sitting.settings.resolved_precision, started=sitting.started)
+    evaluation: Evaluation | None = None
     with raising_on_signals() as ignore_signals:
         try:
-            classifier = _prepare(sitting, seeds, net, data, optimizer, schedule, penalty, label_smoothing, tta, record)
-            try:
-                _fit(sitting, classifier, data)
-            finally:
-                record.step, record.not_recorded = classifier.step_kind, classifier.not_recorded
+            sitting.begin(loggers or Loggers(), record, keep_bar=keep_bar)
+            classifier = _prepare(sitting, seeds, net, data, optimizer, schedule, penalty, record)
+            _fit(sitting, classifier, data, record)
             evaluation = _evaluate(sitting, classifier, data)
-            record.metrics = _selected_metrics(sitting.history, sitting.best) | evaluation.metrics
+            record.metrics = sitting.recorder.history.metrics(sitting.recorder.best.epoch) | evaluation.metrics
             record.metrics |= classifier.penalty.report(classifier.net)
-            record.selected = {"by": sitting.best.by, "epoch": sitting.best.epoch}
-            if sitting.trainer.is_global_zero:
-                _write_outcome(sitting, evaluation, figures)
-            status = "finished"
+            record.selected = {"by": sitting.recorder.best.by, "epoch": sitting.recorder.best.epoch}
+            record.status = Status.FINISHED
         except Interrupted as reason:
-            status, record.error = "interrupted", f"stopped by {reason}"
-        except Diverged as error:
-            status, record.error = "diverged", str(error)
+            record.status, record.error = Status.INTERRUPTED, f"stopped by {reason}"
         except Pruned as reason:
-            status, record.error = "pruned", str(reason)
-        except BaseException:  # SystemExit too: a job of a sweep must not take the others with it
-            record.error = traceback.format_exc()
+            record.status, record.error = Status.PRUNED, str(reason)
+        except Diverged as error:
+            record.status, record.error = Status.DIVERGED, str(error)
+        except OSError as error:  # a full disk, a folder without permission: what was in the way says enough
+            record.error = f"{type(error).__name__}: {error}"
+        except BaseException as error:  # SystemExit too: a job of a sweep must not take the others with it
+            if is_overflow(error):
+                record.status, record.error = Status.DIVERGED, f"a step became too large for its type: {error}"
+            else:
+                record.error = traceback.format_exc()
         ignore_signals()
-        return _close(sitting, record, status, checkpoints)
+        _fill_in(record, sitting)
+        if sitting.is_first_process:
+            _put_away(record, sitting, evaluation, figures, checkpoints)
+    return record
 
 
 @dataclass
 class _Sitting:
-    """What one sitting at a run holds on to: callbacks, Trainer, clocks."""
+    """What one sitting at a run holds on to: its clocks and records, and once it has begun Trainer and loggers."""
 
     directory: Path
+    key: str
+    recipe: Recipe
     settings: TrainerSettings
-    loggers: list[Logger]
-    epochs: int
-    ema: float | None
-    early_stopping: int | None
-    finetune: Finetune | None
     watch: Watch | None
-    keep_bar: bool
+    goes_on: bool
     seconds_data: float = 0.0
+    loggers: list[RunLogger] = field(default_factory=list)
+    trainer: Trainer | None = None
 
     def __post_init__(self) -> None:
+        self.started = _timestamp()
         self.clock = Clock()
-        self.phases = TwoPhases(self.finetune, self.epochs) if self.finetune is not None else None
-        self.history = History(self.directory, self.clock, self.phases)
-        average = WeightEMA(decay=self.ema) if self.ema is not None else None
-        self.average = average
-        self.best = BestWeights(self.directory, average)
-        self.last = LastState(self.directory)
-        first: list[Callback] = [self.phases] if self.phases is not None else []
-        stop: list[Callback] = []
-        if self.early_stopping is not None and self.phases is not None:
-            stop = [StopInTheSecondPhase(self.early_stopping, self.phases.lengths[0])]
-        elif self.early_stopping is not None:
-            stop = [EarlyStopping("val/loss", patience=self.early_stopping)]
-        # LastState saves what the callbacks before it have just learnt; a run that is stopped has then been saved.
-        before = [*first, StopWhenDiverged(), self.clock, *([average] if average else []), *stop]
-        watching = [Watching(self.watch)] if self.watch is not None else []
-        callbacks = [*before, self.history, self.best, self.last, *watching]
-        self.trainer: Trainer = self.settings.make(
-            self.epochs, self.directory, callbacks, self.loggers, keep_bar=self.keep_bar
+        recipe = self.recipe
+        self.phases = TwoPhases(recipe.finetune, recipe.epochs) if recipe.finetune is not None else None
+        self.average = WeightEMA(decay=recipe.ema) if recipe.ema is not None else None
+        self.recorder = Recorder(
+            self.directory, self.key, self.clock, phases=self.phases, average=self.average, watch=self.watch
         )
+
+    def begin(self, loggers: Loggers, record: Result, *, keep_bar: bool) -> None:
+        """Make the Trainer and the loggers, and write down where the run takes place."""
+        self.loggers = loggers.make(self.directory)
+        callbacks = [self.phases, StopWhenDiverged(), self.clock, self.average, self._early_stopping(), self.recorder]
+        self.trainer = self.settings.make(
+            self.recipe.epochs,
+            self.directory,
+            [callback for callback in callbacks if callback is not None],
+            self.loggers,
+            keep_bar=keep_bar,
+        )
+        record.device = device_name(self.device)
+        reset_peak_memory(self.device)
+        if self.is_first_process:
+            sittings = write_environment(self.directory, self.device, started=self.started, goes_on=self.goes_on)
+            record.sittings, record.started = sittings.count, sittings.started
 
     @property
     def device(self) -> torch.device:
-        return self.trainer.strategy.root_device
+        return self.begun.strategy.root_device
 
-    def blank(self, identity: Identity) -> Result:
-        return Result.begun(
-            identity,
-            device=device_name(self.device),
-            precision=self.settings.resolved_precision,
-            started=_timestamp(),
-        )
+    @property
+    def begun(self) -> Trainer:
+        """The Trainer of a sitting that has begun."""
+        assert self.trainer is not None
+        return self.trainer
+
+    @property
+    def is_first_process(self) -> bool:
+        """Whether this process writes; the others of a run on several devices only take part."""
+        return self.trainer.is_global_zero if self.trainer is not None else getattr(rank_zero_only, "rank", 0) == 0
+
+    def _early_stopping(self) -> Callback | None:
+        patience = self.recipe.early_stopping
+        if patience is None:
+            return None
+        if self.phases is not None:
+            return StopInTheSecondPhase(patience, self.phases.lengths[0])
+        return EarlyStopping("val/loss", patience=patience)
 
 
 def _prepare(
@@ -185,31 +202,25 @@ def _prepare(
     optimizer: MakeOptimizer,
     schedule: MakeSchedule,
     penalty: Penalty | None,
-    label_smoothing: float,
-    tta: Views,
     record: Result,
 ) -> Classifier:
     """Seed, load the data, build the net."""
-    reset_peak_memory(sitting.device)
-    if sitting.trainer.is_global_zero:
-        write_environment(sitting.directory, sitting.device)
     before = time.perf_counter()
-    data.trainer = sitting.trainer
+    data.trainer = sitting.begun
     data.prepare_data()
     data.setup("fit")
     sitting.seconds_data = time.perf_counter() - before
-    if sitting.early_stopping is not None and not data.sizes["val"]:
+    if sitting.recipe.early_stopping is not None and not data.sizes["val"]:
         raise ValueError("early_stopping needs a validation split; set data.val_fraction above 0")
     counted = cost(make_net, data.num_classes, data.image_size)
     record.parameters, record.flops = counted.parameters, counted.flops
     lightning.seed_everything(seeds.init % 2**32, verbose=False)
-    is_resumed = sitting.last.path.exists()
-    with without_weights() if is_resumed else nullcontext():
+    with without_weights() if sitting.goes_on else nullcontext():
         net = make_net(data.num_classes)
     if sitting.settings.channels_last:
         net = net.to(memory_format=torch.channels_last)
     fit_to_images = getattr(net, "fit_to_images", None)
-    if fit_to_images is not None and not is_resumed:
+    if fit_to_images is not None and not sitting.goes_on:
         fit_to_images(first_pictures(data))
     phases = sitting.phases
     return Classifier(
@@ -218,13 +229,13 @@ def _prepare(
         schedule=phases.schedule(schedule) if phases else schedule,
         penalty=penalty or NoPenalty(),
         average=sitting.average,
-        label_smoothing=label_smoothing,
+        label_smoothing=sitting.recipe.label_smoothing,
         gradient_clip_norm=sitting.settings.gradient_clip_norm,
         accumulate_batches=sitting.settings.accumulate_batches,
         compile=sitting.settings.compile,
         record=sitting.settings.record,
         top5=data.num_classes >= 100,
-        tta=tta,
+        tta=sitting.recipe.tta,
     )
 
 
@@ -238,54 +249,67 @@ def first_pictures(data: ImageData, count: int = 5000) -> Tensor:
     return torch.cat(found)[:count]
 
 
-def _fit(sitting: _Sitting, classifier: Classifier, data: ImageData) -> None:
-    resume_from = sitting.last.path if sitting.last.path.exists() else None
-    sitting.trainer.fit(classifier, datamodule=data, ckpt_path=resume_from, weights_only=True)
+def _fit(sitting: _Sitting, classifier: Classifier, data: ImageData, record: Result) -> None:
+    resume_from = sitting.recorder.last.path if sitting.goes_on else None
+    try:
+        sitting.begun.fit(classifier, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    finally:
+        record.step, record.not_recorded = classifier.step_kind, classifier.not_recorded
 
 
 def _evaluate(sitting: _Sitting, classifier: Classifier, data: ImageData) -> Evaluation:
-    load_weights(sitting.best.path, classifier.net)
-    return evaluate(classifier, data, sitting.trainer)
+    sitting.recorder.best.load(classifier.net)
+    return evaluate(classifier, data, sitting.begun)
 
 
-def _write_outcome(sitting: _Sitting, evaluation: Evaluation, figures: Sequence[str]) -> None:
-    write_text(sitting.directory / "report.txt", evaluation.report())
-    drawn = {"curves": lambda: curves(sitting.history.columns())}
-    drawn["confusion"] = lambda: confusion(evaluation.confusion, evaluation.classes)
-    folder = sitting.directory / "figures"
-    for name in figures:
-        folder.mkdir(exist_ok=True)
-        figure = drawn[name]()
-        figure.savefig(folder / f"{name}.png", dpi=120)
-        for logger in sitting.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure(name, figure, sitting.trainer.global_step)
-
-
-def _selected_metrics(history: History, best: BestWeights) -> dict[str, float]:
-    """Train and validation metrics of the epoch whose weights were chosen."""
-    row = next(row for row in history.rows if row["epoch"] == best.epoch)
-    return {name: value for name, value in read_metrics(row).items() if "/" in name}
-
-
-def _close(sitting: _Sitting, record: Result, status: Status, keep: Keep) -> Result:
-    """Fill in what is known however the run ended, and write the result last."""
-    record.status = status
-    record.epochs = len(sitting.history.rows)
-    if not record.metrics and sitting.best.epoch >= 0 and status != "diverged":
-        record.metrics = _selected_metrics(sitting.history, sitting.best)
-    clock = sitting.clock
+def _fill_in(record: Result, sitting: _Sitting) -> None:
+    """What is known however the run ended."""
+    history, best, clock = sitting.recorder.history, sitting.recorder.best, sitting.clock
+    record.epochs = len(history.rows)
+    if record.status not in (Status.FINISHED, Status.DIVERGED) and best.epoch >= 0:
+        record.metrics = history.metrics(best.epoch)
     record.seconds = {"data": sitting.seconds_data, **clock.seconds, "total": clock.total}
     record.images_per_second = clock.images_per_second
-    record.peak_memory_bytes = peak_memory_bytes(sitting.device)
+    record.peak_memory_bytes = peak_memory_bytes(sitting.device) if sitting.trainer is not None else None
     record.finished = _timestamp()
-    if sitting.trainer.is_global_zero:
-        log_hyperparameters(sitting.loggers, record.knobs, record.metrics)
-        close(sitting.loggers, "success" if status in ("finished", "pruned") else "failed")
-        if status == "finished":
-            discard(sitting.directory, keep)
+
+
+def _put_away(
+    record: Result, sitting: _Sitting, evaluation: Evaluation | None, figures: Sequence[str], keep: Keep
+) -> None:
+    """Write the record, then what is made of it; checkpoints go only when nothing else needs them."""
+    try:
         record.write(sitting.directory)
-    return record
+    except OSError as error:
+        record.status, record.error = Status.FAILED, f"{FILE} could not be written: {error}"
+        log.warning(record.error)
+        return
+    for logger in sitting.loggers:
+        logger.log_run(record.knobs, record.metrics)
+    if evaluation is not None:
+        with going_on_without("report.txt"):
+            write_text(sitting.directory / "report.txt", evaluation.report())
+        for name in figures:
+            with going_on_without(f"figures={name}"):
+                _draw(name, sitting, evaluation)
+    for logger in sitting.loggers:
+        logger.close("success" if record.status in (Status.FINISHED, Status.PRUNED) else "failed")
+    if record.status == Status.FINISHED:
+        with going_on_without(f"checkpoints={keep}"):
+            discard(sitting.directory, keep)
+
+
+def _draw(name: str, sitting: _Sitting, evaluation: Evaluation) -> None:
+    draw = {
+        "curves": lambda: curves(sitting.recorder.history.columns()),
+        "confusion": lambda: confusion(evaluation.confusion, evaluation.classes),
+    }
+    figure = draw[name]()
+    folder = sitting.directory / "figures"
+    folder.mkdir(exist_ok=True)
+    figure.savefig(folder / f"{name}.png", dpi=120)
+    for logger in sitting.loggers:
+        logger.log_figure(name, figure, sitting.begun.global_step)
 
 
 def _timestamp() -> str:

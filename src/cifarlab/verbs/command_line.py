@@ -18,7 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.explain import explain
 
-CONF = Path(sys.argv[0]).resolve().parent / "conf"
+# In a wheel the tree lies inside the package, in a checkout at the top of the repository.
+PACKAGED_CONF = Path(__file__).resolve().parents[1] / "conf"
+CONF = PACKAGED_CONF if PACKAGED_CONF.is_dir() else Path(__file__).resolve().parents[3] / "conf"
 # Keys whose value is a path: it may hold what Hydra's grammar would take for a list, a sweep or an assignment.
 PATH_KEYS = ("run", "resume", "root", "data.root", "weights", "model.weights", "hydra.run.dir")
 OUTPUTS = "outputs"
@@ -49,32 +51,37 @@ def leave(error: BaseException) -> NoReturn:
     sys.exit(2)
 
 
-def prepare(argument: str) -> str:
+def prepare(argument: str, conf: Path | None = None) -> str:
     """An argument as Hydra is to read it.
 
     Paths are quoted; one mapping to ``exclude`` becomes a list of one. ``key=value`` becomes ``++key=value``: the
     signatures know all keys, the YAML files only those that differ from a default, and whether a key exists is checked
     against the signatures later.
 
+    Args:
+        argument: as typed.
+        conf: the config tree, whose folders are the groups.
+
     Raises:
         ConfigError: ``~key``, or a group with a value that is no name.
     """
+    conf = conf or CONF
     if argument.startswith("~"):
         raise ConfigError([f"{argument}: nothing can be taken away; choose another option, or set the key to null"])
     argument = quote_path(argument)
     key, equals, value = argument.partition("=")
     if key == "exclude" and value.startswith("{"):  # a list takes the place of an experiment's, a mapping joins it
         argument = f"exclude=[{value}]"
-    is_group = "/" in key or "@" in key or (CONF / key).is_dir()
+    is_group = "/" in key or "@" in key or (conf / key).is_dir()
     of_hydra = key.startswith("hydra.") and not key.startswith("hydra.launcher.")  # its keys are a signature's too
     if equals and is_group:
-        refuse_what_names_no_option(key, argument)
+        refuse_what_names_no_option(key, argument, conf)
     if not equals or key.startswith(("+", "-")) or of_hydra or is_group:
         return argument
     return f"++{argument}"
 
 
-def refuse_what_names_no_option(group: str, argument: str) -> None:
+def refuse_what_names_no_option(group: str, argument: str, conf: Path) -> None:
     """Refuse ``model=null`` and the like, about which Hydra would complain without naming the key.
 
     Raises:
@@ -86,7 +93,7 @@ def refuse_what_names_no_option(group: str, argument: str) -> None:
     values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
     if all(isinstance(value, (str, list, QuotedString)) for value in values):
         return
-    options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    options = sorted(path.stem for path in (conf / group).glob("*.yaml"))
     hint = f" Did you mean {group}=none?" if "none" in options else ""
     raise ConfigError([f"{argument}: name an option of {group}, or leave it out.{hint} Allowed: {', '.join(options)}"])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.job.configure import describe_call
-from cifarlab.job.reopen import evaluate_again
+from cifarlab.job.trained import evaluate_again
 from cifarlab.result import SCHEMA, write_json, write_text
 from cifarlab.verbs.command_line import leave
 

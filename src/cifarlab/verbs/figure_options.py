@@ -137,7 +137,10 @@ def _unread(config: DictConfig, typed: Mapping[str, str], values: Mapping[str, A
         for key, text in typed.items()
         if key in NAMES and key not in read
     ]
-    composed = {"batch_size", "precision", "limit", *INTERPOLATION.findall(OmegaConf.to_yaml(config))}
+    from cifarlab.job.nodes import SHORT_NAMES  # with torch, which a figure of curves needs not
+
+    short_names = (name for group in ("model", "data", "trainer") for name in SHORT_NAMES[group])
+    composed = {*short_names, *INTERPOLATION.findall(OmegaConf.to_yaml(config))}
     for key, text in typed.items():
         group = key.partition(".")[0]
         if key in NAMES or group == "hydra" or key == "data.root":

@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,9 +19,12 @@ from rich.table import Table
 
 from cifarlab.job.configure import Description, allowed, config_key, config_parameters, describe_call
 from cifarlab.job.job import Job
+from cifarlab.job.nodes import SHORT_NAMES
 from cifarlab.job.read import read_job
 from cifarlab.sweeps.launchers.launching import CellLauncher
-from cifarlab.verbs.command_line import CONF
+from cifarlab.sweeps.searching.settings import SearchSettings
+from cifarlab.sweeps.settings import SweepSettings
+from cifarlab.verbs.command_line import CONF, prepare
 
 USAGE = """\
 [bold]python train.py[/] \\[key=value ...]                     one run, in outputs/
@@ -40,16 +43,16 @@ def asks_for_help() -> bool:
 
 def show_help(conf: Path = CONF) -> None:
     """Print the page for the options that the other arguments choose."""
-    overrides = [argument for argument in sys.argv[1:] if "=" in argument]
+    overrides = [prepare(argument, conf) for argument in sys.argv[1:] if "=" in argument]
     with initialize_config_dir(str(conf), version_base="1.3"):
         config = compose("train", overrides=overrides, return_hydra_config=True)
     job = read_job(config, config.hydra)
-    short_names = {str(key) for key in config if key != "hydra"}
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     console.print(USAGE)
     _print_groups(console, conf)
     _print_experiments(console, conf)
-    _print_keys(console, job, short_names)
+    _print_keys(console, job)
+    _print_sweep(console, job)
     _print_launcher(console, cast(dict[str, Any], OmegaConf.to_container(config.hydra.launcher, resolve=True)))
 
 
@@ -80,12 +83,21 @@ def headline(path: Path) -> str:
     return re.split(r"(?<=\.)\s", words, maxsplit=1)[0]
 
 
-def _print_keys(console: Console, job: Job, short_names: set[str]) -> None:
+def _print_keys(console: Console, job: Job) -> None:
     for group in sorted(job.parts, key=lambda name: name != "settings"):
         part = job.parts[group]
         option = f" ({job.choices[group]})" if group in job.choices else ""
         console.print(f"[bold]{'At the top' if group == 'settings' else group}[/]{escape(option)}")
-        console.print(_keys(part, "" if group == "settings" else f"{group}.", short_names))
+        console.print(_keys(part, "" if group == "settings" else f"{group}.", SHORT_NAMES.get(group, ())))
+
+
+def _print_sweep(console: Console, job: Job) -> None:
+    """What a sweep reads beside the keys of its runs."""
+    console.print("[bold]Of a sweep[/] (with -m)")
+    own = {key: value for key, value in job.beside.items() if key != "search"}
+    console.print(_keys(describe_call(SweepSettings, own, key=""), ""))
+    console.print("[bold]search[/] (with -m)")
+    console.print(_keys(describe_call(SearchSettings, job.beside.get("search") or {}, key="search"), "search."))
 
 
 def _print_launcher(console: Console, node: dict[str, Any]) -> None:
@@ -93,10 +105,10 @@ def _print_launcher(console: Console, node: dict[str, Any]) -> None:
     kind = get_class(node.pop("_target_"))
     if issubclass(kind, CellLauncher):
         console.print("[bold]hydra.launcher[/] (with -m)")
-        console.print(_keys(describe_call(kind, node, key="hydra.launcher"), "hydra.launcher.", set()))
+        console.print(_keys(describe_call(kind, node, key="hydra.launcher"), "hydra.launcher."))
 
 
-def _keys(part: Description, prefix: str, short_names: set[str]) -> Table:
+def _keys(part: Description, prefix: str, short_names: Sequence[str] = ()) -> Table:
     """A row a key: name, value now, what is allowed, what it does."""
     table = _table()
     texts = documented(part.target)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cifarlab.data.module import Channels, ImageData
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.job import Job
-from cifarlab.job.reopen import trained_net
+from cifarlab.job.trained import trained_net
 from cifarlab.models.transfer import Transfer
 from cifarlab.models.weights import Fit, by_part, put_in, read_weights
 from cifarlab.probes.filters import first_convolution

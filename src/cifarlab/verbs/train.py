@@ -1,4 +1,4 @@
-"""``python train.py``: one run, or with ``-m`` one cell of a sweep."""
+"""``python train.py``: one run, or one that is gone on with. With ``-m`` the sweeper takes over."""
 
 from __future__ import annotations
 
@@ -8,53 +8,51 @@ import sys
 from pathlib import Path
 from typing import cast
 
-from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from cifarlab.job.configure import ConfigError
+from cifarlab.job.configure import TARGET, ConfigError, describe_call
+from cifarlab.job.directory import is_run_directory, reopen, stored_result, write_job
 from cifarlab.job.job import Job
 from cifarlab.job.preflight import preflight
 from cifarlab.job.read import read_job
-from cifarlab.job.reopen import is_run_directory, reopen, stored_result
-from cifarlab.result import Result, write_text
-from cifarlab.sweeps.ledger import LEDGER
+from cifarlab.result import Result, Status
 from cifarlab.sweeps.searching.search import watch_of
+from cifarlab.sweeps.searching.settings import SearchSettings
+from cifarlab.sweeps.settings import SweepSettings
 from cifarlab.verbs.command_line import OUTPUTS, leave
 
 
-def train(config: DictConfig) -> Result | None:
+def train(config: DictConfig) -> Result:
     """Hydra's task: the run that a composed config describes, in the directory Hydra made for it."""
     hydra_config = HydraConfig.get()
     directory = Path(hydra_config.runtime.output_dir)
-    in_a_sweep = hydra_config.mode == RunMode.MULTIRUN
     try:
-        job = read_job(config, cast(DictConfig, HydraConfig.get()))
-        if not in_a_sweep and not (directory.parent / LEDGER).is_file():  # a cell may have a process of its own
-            refuse_what_a_sweep_does(job)
+        job = read_job(config, cast(DictConfig, hydra_config))
+        refuse_what_a_sweep_does(job)
         done = finished_before(job, directory)
-        if done is None and not in_a_sweep:  # which has looked at all its cells before the first
+        if done is None:
             check(job)
     except ValueError as error:
-        if in_a_sweep:
-            raise
         _remove_if_unused(directory)
         leave(error)
     if done is None:
-        _write_config(directory, config, hydra_config)
-        done = job.execute(directory, one_of_many=in_a_sweep, watch=watch_of(job, directory))
-    return done if in_a_sweep else finish(done)
+        write_job(job, directory)  # after the checks: a refused run must not overwrite the config of another
+        done = job.execute(directory)
+    return finish(done)
 
 
 def refuse_what_a_sweep_does(job: Job) -> None:
     """A single run would pass over what was asked for.
 
     Raises:
-        ConfigError: there is ``zip``, ``exclude`` or a search.
+        ConfigError: there is a sweep's key (``plan zip search`` and the like) with another value than its default.
     """
-    asked = [key for key, value in (("zip", job.settings.zip), ("exclude", job.settings.exclude)) if value]
-    asked += ["search"] if job.parts["search"].arguments["sampler"] != "none" else []
+    given = {key: value for key, value in job.beside.items() if key != "search"}
+    settings = describe_call(SweepSettings, given, key="")
+    asked = [key for key in settings.deviations() if key in given]
+    search = describe_call(SearchSettings, job.beside.get("search") or {}, key="search")
+    asked += ["search"] if search.deviations().keys() - {TARGET} else []
     if asked:
         raise ConfigError([f"{key}: this is a single run; add -m for a sweep" for key in asked])
 
@@ -77,15 +75,15 @@ def finished_before(job: Job, directory: Path) -> Result | None:
         ConfigError: the directory holds a run of another configuration.
     """
     stored = stored_result(directory)
-    if stored is not None:
-        key = stored.key
-    elif is_run_directory(directory):  # stopped before it could say so
-        key = reopen(directory, allow=job.settings.allow).identity.key
-    else:
+    if not is_run_directory(directory):
+        if stored is not None:
+            raise ConfigError([f"{directory} holds a result of an unknown configuration; give another hydra.run.dir"])
         return None
-    if key != job.identity.key:
+    there = reopen(directory, allow=job.settings.allow)
+    # By the key that it has, or that this version gives to the configuration that it has.
+    if job.identity.key not in (there.identity.key, there.digests[0]):
         raise ConfigError([f"{directory} holds a run of another configuration; give another hydra.run.dir"])
-    return stored if stored is not None and stored.status == "finished" else None
+    return stored if stored is not None and stored.status == Status.FINISHED else None
 
 
 def asks_to_resume() -> bool:
@@ -102,15 +100,15 @@ def resume() -> None:
     given = dict(argument.lstrip("+").partition("=")[::2] for argument in sys.argv[1:])
     if set(given) - {"resume", "allow"}:
         raise ConfigError([f"{' '.join(sys.argv[1:])}: resume=RUN_DIR takes no other override than allow=[PATH,...]"])
-    directory = Path(given["resume"])
+    directory = Path(given["resume"]).expanduser()
     allow = [path.strip() for path in given.get("allow", "").strip("[]").split(",") if path.strip()]
     job = reopen(directory, allow=allow)
-    finish(finished_before(job, directory) or job.execute(directory))
+    finish(finished_before(job, directory) or job.execute(directory, watch=watch_of(job, directory)))
 
 
 def finish(result: Result) -> Result:
     """Say how a single run ended; anything but ``finished`` or, at a search's wish, ``pruned`` is exit code 1."""
-    failed = result.status not in ("finished", "pruned")
+    failed = result.status not in (Status.FINISHED, Status.PRUNED)
     if os.environ.get("LOCAL_RANK", "0") != "0":
         sys.exit(failed)  # the first process speaks for all devices
     shown = "  ".join(f"{name} {value:.4f}" for name, value in sorted(result.metrics.items()) if "/acc" in name)
@@ -119,15 +117,6 @@ def finish(result: Result) -> Result:
         print(result.error or "", file=sys.stderr)
         sys.exit(1)
     return result
-
-
-def _write_config(directory: Path, config: DictConfig, hydra_config: HydraConf) -> None:
-    """``.hydra/`` as Hydra writes it, but after the checks: a refused run must not overwrite the config of another."""
-    folder = directory / ".hydra"
-    folder.mkdir(exist_ok=True)
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(config))
-    write_text(folder / "hydra.yaml", OmegaConf.to_yaml(HydraConfig.instance().cfg))
-    write_text(folder / "overrides.yaml", OmegaConf.to_yaml(hydra_config.overrides.task))
 
 
 def _remove_if_unused(directory: Path) -> None:

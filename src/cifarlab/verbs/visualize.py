@@ -76,8 +76,8 @@ def visualize(config: DictConfig) -> None:
 
 def draw(config: DictConfig, typed: Mapping[str, str], options: Options) -> Figure:
     """A figure that needs torch: of the run's, or the command line's, data and net."""
+    from cifarlab.job.directory import reopen
     from cifarlab.job.read import read_job
-    from cifarlab.job.reopen import reopen
     from cifarlab.verbs.drawing import DRAWN
     from cifarlab.verbs.subject import Chosen, OfRun, Subject
 

@@ -31,6 +31,7 @@ class FakeWandb(FakeLogger):
 def test_a_wandb_run_ends_with_its_cell_and_others_are_finalized_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loggers, "WandbLogger", FakeWandb)
     wandb, other = FakeWandb(), FakeLogger()
-    loggers.close([wandb, other], "failed")
+    for logger in (wandb, other):
+        loggers.RunLogger(logger).close("failed")  # type: ignore[arg-type]
     assert (wandb.status, other.status) == (["failed"], ["failed"])
     assert (wandb.experiment.finished, other.experiment.finished) == (1, 0)

@@ -94,10 +94,9 @@ def fit(
 def test_the_average_follows_its_recursion_and_validation_sees_it(tmp_path, decay, share):
     module, ema = Regression(share), WeightEMA(decay=decay)
     _, notes = fit(module, ema, 2, tmp_path)
-    average, updates, at_validation = notes.weights[0], 0, []
+    average, at_validation = notes.weights[0], []
     for step, weights in enumerate(notes.weights[1:], start=1):
-        keep = min(decay, (1 + updates) / (10 + updates))
-        updates += 1
+        keep = min(decay, step / (9 + step))
         average = {
             name: keep * average[name] + (1 - keep) * value if value.is_floating_point() else value
             for name, value in weights.items()

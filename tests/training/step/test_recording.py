@@ -31,8 +31,8 @@ from cifarlab.models.gates import SparseGate
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.optimizers import adam, adamw, muon, sgd, timm_optimizer
 from cifarlab.training.penalties import ElasticNet, NoPenalty, SparseGates
-from cifarlab.training.records import checkpoints
 from cifarlab.training.records.interruption import Interrupted
+from cifarlab.training.records.recorder import Recorder
 from cifarlab.training.schedules import constant, one_cycle
 from cifarlab.training.step import recording
 from cifarlab.training.step.classifier import Classifier
@@ -318,14 +318,14 @@ def test_a_recorded_run_is_a_plain_one_and_resumes_to_the_digit(
     stand_in(Tape)
     taped = job.execute(tmp_path / "taped")
     with monkeypatch.context() as patch:
-        save = checkpoints.LastState.on_train_epoch_end
+        save = Recorder.on_train_epoch_end
 
         def save_and_stop(self, trainer, module):  # type: ignore[no-untyped-def]
             save(self, trainer, module)
             if trainer.current_epoch == 3:
                 raise Interrupted("test")
 
-        patch.setattr(checkpoints.LastState, "on_train_epoch_end", save_and_stop)
+        patch.setattr(Recorder, "on_train_epoch_end", save_and_stop)
         stopped = job.execute(tmp_path / "stopped")
         assert stopped.status == "interrupted", stopped.error
     resumed = job.execute(tmp_path / "stopped")

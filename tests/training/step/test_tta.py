@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cifarlab.job.job import Job
-from cifarlab.job.reopen import trained_net
+from cifarlab.job.trained import trained_net
 from cifarlab.training.step.tta import mean_logits
 
 

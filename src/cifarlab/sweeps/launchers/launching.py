@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -13,6 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from cifarlab.job.configure import ConfigError
+from cifarlab.job.preflight import Planned
 from cifarlab.result import Identity
 
 GRACE = 60.0  # seconds that a cell has, once asked, to write down how far it came
@@ -20,27 +22,29 @@ GRACE = 60.0  # seconds that a cell has, once asked, to write down how far it ca
 
 @dataclass(frozen=True)
 class CellRun:
-    """A cell as the single run that it is: all that a process here or on another machine needs; it can be pickled.
+    """A cell that is to be run. Its folder holds its job already, from where a process anywhere takes it.
 
     Attributes:
         sweep: the sweep's folder, absolute.
         name: of the cell; its folder is ``sweep / name``.
         identity: who the run is, for a record that is written in its stead.
-        argv: the script, absolute, and its arguments.
-        overrides: of the sweep for this cell, from which ``argv`` was made.
+        command: the script that resumes a run, absolute, and its first arguments.
         cwd: where the sweep was started; relative paths of the config start there.
+        allow: import paths outside this package that the cell's config may name.
         devices: how many devices the run uses.
         accelerator: as the config has it: ``auto cpu gpu cuda mps``.
+        planned: the cell with its job, for a launcher that runs it in this process; it does not travel.
     """
 
     sweep: Path
     name: str
     identity: Identity
-    argv: tuple[str, ...]
+    command: tuple[str, ...]
     cwd: Path
-    overrides: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
     devices: int = 1
     accelerator: str = "auto"
+    planned: Planned | None = field(default=None, repr=False)
 
     @property
     def key(self) -> str:
@@ -50,9 +54,18 @@ class CellRun:
     def directory(self) -> Path:
         return self.sweep / self.name
 
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """What a process of its own runs: the single run that the cell is, resumed."""
+        allowed = (f"allow=[{','.join(self.allow)}]",) if self.allow else ()
+        return (*self.command, f"resume={self.directory}", *allowed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "planned": None}
+
 
 class CellLauncher(Launcher):
-    """Runs cells as processes of their own (`worker.run_cell`), some at once, as our sweeper asks it to.
+    """Runs cells, here or as processes of their own (`worker.run_cell`), some at once, as our sweeper asks it to.
 
     Its keyword-only parameters are the keys of ``hydra.launcher``: annotated, with defaults, checked like all others.
 

@@ -1,4 +1,4 @@
-"""``hydra/launcher=local``: several cells at once on this machine, each in a process of its own."""
+"""``hydra/launcher=local``: several cells at once on this machine, in processes of their own."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import torch
 from annotated_types import Ge, MinLen
 
 from cifarlab.sweeps.launchers.launching import GRACE, CellLauncher, CellRun
-from cifarlab.sweeps.launchers.processes import CellProcess, start_server
+from cifarlab.sweeps.launchers.processes import Worker, start_server
 from cifarlab.sweeps.launchers.seats import Seats
 
 PATIENCE = 0.5  # seconds between two looks at whether the sweep was asked to stop
 
 
 class LocalLauncher(CellLauncher):
-    """Shares this machine's GPUs, or the cores of its CPU, among processes.
+    """Shares this machine's GPUs, or the cores of its CPU, among workers that take cell after cell.
 
     A job gets the least loaded GPU, through CUDA_VISIBLE_DEVICES; one with ``trainer.devices=2`` gets two to itself.
     On the CPU the last digits of a run depend on its number of threads, so ``threads`` and ``jobs`` are to be kept
     where a sweep goes on.
 
     Args:
-        jobs: how many run at once; null: as many as the GPUs have room for, without a GPU one a core.
+        jobs: how many run at once; null: as many as the GPUs have places for, without a GPU one a core.
         jobs_per_gpu: how many jobs of one device share a GPU.
         threads: CPU threads of a job; null: the cores divided among the jobs.
         gpus: names of the GPUs to use, as CUDA_VISIBLE_DEVICES takes them; null: all that this process sees.
@@ -47,43 +47,41 @@ class LocalLauncher(CellLauncher):
         self.jobs_per_gpu = jobs_per_gpu
         self.threads = threads
         self.gpus = None if gpus is None else tuple(map(str, gpus))
-        self._room: Room | None = None
+        self._machine: Machine | None = None
 
     def slots(self) -> int:
-        return self._room.jobs if self._room else self.jobs or 1
+        return self._machine.jobs if self._machine else self.jobs or 1
 
     def run(self, cells: Iterator[CellRun]) -> Iterator[tuple[CellRun, str | None]]:
         waiting = next(cells, None)
         if waiting is None:
             return
-        room = self._room = self.room_for(waiting)
-        start_server(room.threads)
-        running: list[CellProcess] = []
+        machine = self._machine = self.share_among(waiting)
+        start_server(machine.threads)
+        workers = Workers(machine.threads)
         stopping = _Stopping()
         try:
             while True:
-                while not self.stop_requests and room.has_room(running):
+                while not self.stop_requests and machine.has_place(workers.busy):
                     waiting = waiting or next(cells, None)
-                    gpus = room.take(waiting) if waiting else None
+                    gpus = machine.take(waiting) if waiting else None
                     if waiting is None or gpus is None:
                         break
-                    running.append(CellProcess(waiting, threads=room.threads, gpus=gpus))
+                    workers.give(waiting, gpus)
                     waiting = None
-                if not running:
+                if not workers.busy:
                     break
-                connection.wait([process.sentinel for process in running], timeout=PATIENCE)
-                stopping.look(self.stop_requests, running)
-                for process in [process for process in running if process.has_ended]:
-                    running.remove(process)
-                    room.give_back(process.gpus)
-                    yield process.cell, process.cause_of_death()
+                workers.wait(PATIENCE)
+                stopping.look(self.stop_requests, workers.busy)
+                for worker, cell in workers.done():
+                    machine.give_back(worker.gpus)
+                    yield cell, worker.cause_of_death()
             if waiting is not None:
                 yield waiting, None
         finally:
-            for process in running:
-                process.send(signal.SIGKILL)
+            workers.end()
 
-    def room_for(self, cell: CellRun) -> Room:
+    def share_among(self, cell: CellRun) -> Machine:
         """How this machine is divided among cells like this one."""
         cores = _cores()
         gpus = () if cell.accelerator in ("cpu", "mps") else self.gpus or visible_gpus()
@@ -95,11 +93,11 @@ class LocalLauncher(CellLauncher):
             fitting = cores // cell.devices
         jobs = self.jobs or max(1, fitting)
         threads = self.threads or max(1, cores // (jobs * cell.devices))
-        return Room(jobs, threads, Seats(gpus, self.jobs_per_gpu) if gpus else None)
+        return Machine(jobs, threads, Seats(gpus, self.jobs_per_gpu) if gpus else None)
 
 
 @dataclass(frozen=True)
-class Room:
+class Machine:
     """A machine, divided.
 
     Attributes:
@@ -112,7 +110,7 @@ class Room:
     threads: int
     seats: Seats | None
 
-    def has_room(self, running: list[CellProcess]) -> bool:
+    def has_place(self, running: list[Worker]) -> bool:
         return len(running) < self.jobs and (self.seats is None or self.seats.free > 0)
 
     def take(self, cell: CellRun) -> tuple[str, ...] | None:
@@ -124,13 +122,62 @@ class Room:
             self.seats.give_back(gpus)
 
 
+class Workers:
+    """The processes of a sweep: those at work, and idle ones that wait for the next cell.
+
+    Args:
+        threads: CPU threads of each.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.busy: list[Worker] = []
+        self.idle: list[Worker] = []
+
+    def give(self, cell: CellRun, gpus: tuple[str, ...]) -> None:
+        """Hand a cell to an idle worker with these GPUs, or to a new one.
+
+        A run on several devices gets a worker of its own, in which Lightning has not started a run before.
+        """
+        fitting = [worker for worker in self.idle if worker.gpus == gpus and worker.is_alive and cell.devices == 1]
+        if fitting:
+            worker = fitting[0]
+            self.idle.remove(worker)
+        else:
+            worker = Worker(threads=self.threads, gpus=gpus)
+        self.busy.append(worker)
+        worker.give(cell)
+
+    def wait(self, seconds: float) -> None:
+        """Until a cell has ended, but not for longer than so many seconds."""
+        connection.wait([sign for worker in self.busy for sign in worker.signs], timeout=seconds)
+
+    def done(self) -> Iterator[tuple[Worker, CellRun]]:
+        """The workers whose cell has ended, and that cell; they are idle then, or dead."""
+        for worker in [worker for worker in self.busy if worker.is_done]:
+            cell, worker.cell = worker.cell, None
+            assert cell is not None
+            self.busy.remove(worker)
+            if worker.is_alive and cell.devices == 1:
+                self.idle.append(worker)
+            else:
+                worker.close()
+            yield worker, cell
+
+    def end(self) -> None:
+        for worker in self.busy:
+            worker.send(signal.SIGKILL)
+        for worker in self.idle:
+            worker.close()
+
+
 class _Stopping:
     """Asks processes to stop; and kills them, when their time is over or nobody wants to wait any longer."""
 
     def __init__(self) -> None:
         self._since: float | None = None
 
-    def look(self, requests: int, running: list[CellProcess]) -> None:
+    def look(self, requests: int, running: list[Worker]) -> None:
         if not requests:
             return
         self._since = self._since or time.monotonic()

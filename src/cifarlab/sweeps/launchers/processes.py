@@ -1,11 +1,13 @@
-"""A cell as a process on this machine: fresh, yet begun in a moment.
+"""Workers: processes on this machine that take cell after cell, each begun in a moment.
 
-The processes are forked by a server (multiprocessing's) that has imported all that a cell imports and done nothing
-else: it holds no thread of a pool and no context of a GPU, which a fork would break.
+They are forked by a server (multiprocessing's) that has imported all that a cell imports and done nothing else: it
+holds no thread of a pool and no context of a GPU, which a fork would break. A worker keeps what its first cell has made
+ready: the device's context, the data's pages, compiled code. One that dies takes its cell with it and no other.
 """
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -22,34 +24,65 @@ import torch
 from cifarlab.sweeps.launchers.launching import GRACE, CellRun
 from cifarlab.sweeps.launchers.worker import run_cell
 
+DONE = "done"
+DYING = 5.0  # seconds that a process whose pipe is closed has to be gone
 
-class CellProcess:
-    """A cell at work.
+
+class Worker:
+    """A process that runs cells, one at a time.
 
     Args:
-        cell: what to run.
         threads: of its operations on the CPU.
         gpus: those it sees, as CUDA_VISIBLE_DEVICES has them; none given, it sees what this process sees.
+        environment: further variables of its environment.
+
+    Attributes:
+        cell: the one that it has; None while it is idle.
     """
 
-    def __init__(self, cell: CellRun, *, threads: int, gpus: tuple[str, ...] = ()) -> None:
-        self.cell = cell
+    def __init__(
+        self, *, threads: int, gpus: tuple[str, ...] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         self.gpus = gpus
+        self.cell: CellRun | None = None
         self._killed_here = False
-        environment = dict(os.environ) | _threads_in_environment(threads)
+        variables = dict(os.environ) | _threads_in_environment(threads) | dict(environment or {})
         if gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        self._process = ForkServerProcess(target=_begin, args=(cell, environment, threads), name=cell.name)
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        self._pipe, theirs = multiprocessing.Pipe()
+        self._process = ForkServerProcess(target=_serve, args=(theirs, variables, threads))
         self._process.start()
+        theirs.close()
 
     @property
-    def sentinel(self) -> int:
-        """Ready, for `multiprocessing.connection.wait`, when the process has ended."""
-        return self._process.sentinel
+    def signs(self) -> tuple[int | connection.Connection, ...]:
+        """Ready, for `multiprocessing.connection.wait`, when the cell has ended or the process has."""
+        return self._process.sentinel, self._pipe
+
+    def give(self, cell: CellRun) -> None:
+        """Hand it the next cell."""
+        self.cell = cell
+        with suppress(BrokenPipeError):  # it has died: `has_ended` says so
+            self._pipe.send(cell)
 
     @property
-    def has_ended(self) -> bool:
-        return not self._process.is_alive()
+    def is_done(self) -> bool:
+        """Whether the cell has ended, by itself or with the process. Asked once a cell."""
+        if not self._process.is_alive():
+            return True
+        try:
+            return self._pipe.poll() and self._pipe.recv() == DONE
+        except (EOFError, ConnectionResetError):
+            self._process.join(DYING)
+            return True
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def close(self) -> None:
+        """Let an idle one end."""
+        self._pipe.close()
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process and to those that it has started for the other devices of its run."""
@@ -63,7 +96,7 @@ class CellProcess:
                 os.kill(pid, number)
 
     def cause_of_death(self) -> str | None:
-        """Which signal has killed an ended process; None where none did. Nothing of its group is left behind."""
+        """Which signal has killed the process; None where it lives or ended by itself. Nothing of its group is left."""
         code = self._process.exitcode
         if code is None or code >= 0:
             return None
@@ -88,15 +121,26 @@ def start_server(threads: int) -> None:
         forkserver.ensure_running()
 
 
-def _begin(cell: CellRun, environment: Mapping[str, str], threads: int) -> None:
-    """The first lines of a cell's process."""
+def _serve(pipe: connection.Connection, environment: Mapping[str, str], threads: int) -> None:
+    """A worker's process: run what comes, until nothing can come any more."""
     os.setpgid(0, 0)  # what it starts is stopped with it; Ctrl-C on the terminal is for the sweep alone
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
     torch.set_num_threads(threads)
-    run_cell(cell)
+    while True:
+        try:
+            cell = pipe.recv()
+        except (EOFError, ConnectionResetError):
+            return
+        with suppress(SystemExit):  # of a run that did not finish: its result says so
+            run_cell(cell)
+        gc.collect()  # a Trainer and its net refer to each other
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # workers share the GPU's memory
+        with suppress(BrokenPipeError):
+            pipe.send(DONE)
 
 
 def _end_with_the_sweep() -> None:

@@ -98,7 +98,7 @@ class RayLauncher(CellLauncher):
 
     def _fill(self, tasks: _Tasks, cells: Iterator[CellRun], alike: CellRun) -> Iterator[tuple[CellRun, str | None]]:
         """Give Ray as many cells as it may have. Yields those that it could never run."""
-        while not self.stop_requests and len(tasks) < self.room(alike):
+        while not self.stop_requests and len(tasks) < self.capacity(alike):
             cell = next(cells, None)
             if cell is None:
                 return
@@ -127,7 +127,7 @@ class RayLauncher(CellLauncher):
             return "; ".join(f"it wants {wanted[name]:g} {name}, Ray has {there.get(name, 0):g}" for name in short)
         return None
 
-    def room(self, cell: CellRun) -> int:
+    def capacity(self, cell: CellRun) -> int:
         """How many cells Ray may have, when all are like this one."""
         import ray
 

@@ -119,7 +119,7 @@ class SlurmLauncher(CellLauncher):
         finally:
             submitted.cancel()
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many cells may stand in the queue: those of a search wait for results, not for a machine."""
         return min(self.max_queued, self.array_parallelism) if self.is_search else self.max_queued
 
@@ -172,9 +172,9 @@ class _Submitted:
 
     def fill(self, cells: Iterator[CellRun]) -> None:
         """Submit as many cells as there is room for, those that want alike as one array."""
-        room = self.launcher.room() - len(self)
+        free = self.launcher.capacity() - len(self)
         alike: defaultdict[int, list[CellRun]] = defaultdict(list)
-        for cell in [*self.refused, *islice(cells, max(0, room))]:
+        for cell in [*self.refused, *islice(cells, max(0, free))]:
             alike[self.launcher.gpus(cell)].append(cell)
         self.refused = []
         for gpus, group in alike.items():

@@ -55,13 +55,13 @@ def last_words(directory: Path, lines: int = 20) -> str:
 def _recorded(cell: CellRun) -> int:
     """Run the script; where it ends without a result, write one. The exit code."""
     before = _stamp(cell.directory)
-    status: Status = "failed"
+    status = Status.FAILED
     try:
         with raising_on_signals():
             code = _run_script(cell.argv)
         error = last_words(cell.directory) or f"the script ended with exit code {code}"
     except Interrupted as reason:
-        status, code, error = "interrupted", 1, f"stopped by {reason}"
+        status, code, error = Status.INTERRUPTED, 1, f"stopped by {reason}"
     except BaseException:
         code, error = 1, traceback.format_exc()
         print(error, file=sys.stderr)

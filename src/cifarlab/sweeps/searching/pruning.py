@@ -7,7 +7,7 @@ from pathlib import Path
 
 import optuna
 
-from cifarlab.job.search_settings import SearchSettings
+from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.searching.study import pruner, storage
 
 

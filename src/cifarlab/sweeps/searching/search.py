@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cifarlab.job.configure import ConfigError
+from cifarlab.job.configure import ConfigError, describe_call
 from cifarlab.job.job import Job
 from cifarlab.job.preflight import Planned, Refused
-from cifarlab.job.search_settings import SearchSettings
 from cifarlab.result import digest
 from cifarlab.sweeps.ledger import Cell, Ledger, locked, read_outcome
 from cifarlab.sweeps.names import fitting
+from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.searching.space import Space
 from cifarlab.training.records.watching import Watch
 
@@ -228,7 +228,7 @@ def watch_of(job: Job, directory: Path) -> Watch | None:
     Args:
         directory: of the run, in the sweep's folder.
     """
-    settings: SearchSettings = job.parts["search"]()
+    settings: SearchSettings = describe_call(SearchSettings, job.beside.get("search") or {}, key="search")()
     if settings.trial is None or settings.pruner == "none":
         return None
     from cifarlab.sweeps.searching.pruning import Judge  # Optuna is an extra

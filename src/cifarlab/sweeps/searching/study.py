@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
-from cifarlab.job.search_settings import SearchSettings
+from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.searching.space import Choice, Dimension, Space, Value
 
 FILE = "study.db"

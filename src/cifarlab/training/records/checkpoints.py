@@ -1,112 +1,232 @@
 """What a run keeps of its weights: the best on validation, and all that resuming needs.
 
-Both files are written beside their place and moved there, and both open with ``torch.load(weights_only=True)``.
+Both files carry the run's ``key`` and the ``epoch`` after which they were written, and are compared with the run before
+they are used. They are written beside their place and moved there, and open with ``torch.load(weights_only=True)``.
 """
 
 from __future__ import annotations
 
 import math
-import os
-from contextlib import nullcontext
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning import Trainer
 from torch import Tensor, nn
 
-from cifarlab.training.step.classifier import classifier_of
-from cifarlab.training.step.ema import WeightEMA
-
 FOLDER = "checkpoints"
+BEST, LAST = "best.ckpt", "last.ckpt"
 
 
-class BestWeights(Checkpoint):
+class BestWeights:
     """``best.ckpt``: the net's own ``state_dict`` of the epoch with the highest validation accuracy.
 
     Ties go to the lower validation loss, then to the earlier epoch. Without a validation split every epoch replaces
-    the one before. With a moving average it is the averaged weights, which validation has seen, that are kept.
+    the one before.
 
     Args:
         directory: the run directory.
-        average: the run's moving average, if it has one.
+        key: of the run.
     """
 
-    def __init__(self, directory: Path, average: WeightEMA | None = None) -> None:
-        self.path = directory / FOLDER / "best.ckpt"
-        self.average = average
-        self.best: tuple[float, float] = (-math.inf, -math.inf)
+    def __init__(self, directory: Path, key: str) -> None:
+        self.path = directory / FOLDER / BEST
+        self.key = key
+        self.score: tuple[float, float] = (-math.inf, -math.inf)
         self.epoch = -1
         self.by = "last"
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        classifier = classifier_of(pl_module)
-        metrics = classifier.measured
-        if "val/acc" in metrics:
+    def takes(self, epoch: int, measured: Mapping[str, float]) -> bool:
+        """Whether this epoch is the best so far, which it is from then on."""
+        if "val/acc" in measured:
             self.by = "val/acc"
-            score = (metrics["val/acc"], -metrics["val/loss"])
-            if not score > self.best:
-                return
-            self.best = score
-        self.epoch = trainer.current_epoch
-        if trainer.is_global_zero:
-            with self.average.applied(classifier.net) if self.average else nullcontext():
-                save_weights(self.path, classifier.net, epoch=self.epoch)
+            score = (measured["val/acc"], -measured["val/loss"])
+            if not score > self.score:
+                return False
+            self.score = score
+        self.epoch = epoch
+        return True
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": list(self.best), "epoch": self.epoch, "by": self.by}
+    def save(self, net: nn.Module) -> None:
+        """Keep the net as it is."""
+        save_weights(self.path, net, key=self.key, epoch=self.epoch)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = tuple(state_dict["best"])
-        self.epoch, self.by = state_dict["epoch"], state_dict["by"]
+    def load(self, net: nn.Module) -> None:
+        """Put the best weights into the net.
+
+        Raises:
+            ValueError: the file is damaged, of another run, or of another epoch than the best.
+        """
+        epoch = load_weights(self.path, net, key=self.key).get("epoch")
+        if epoch != self.epoch:
+            raise ValueError(f"{self.path} is of epoch {epoch}, the best was {self.epoch}: {start_over(self.path)}")
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"best": list(self.score), "epoch": self.epoch, "by": self.by}
+
+    def restore(self, state: Mapping[str, Any], last_epoch: int) -> None:
+        """Go on from a checkpoint.
+
+        A run that was killed between the writing of its two files has replaced the best weights in the epoch that it is
+        about to repeat; that epoch then takes their place whatever it scores (on a GPU it may score a little less).
+
+        Args:
+            state: of the checkpoint.
+            last_epoch: after which it was written.
+        """
+        self.epoch, self.by = state["epoch"], state["by"]
+        if epoch_of_best(self.path) == last_epoch + 1:
+            self.score = (-math.inf, -math.inf)
+        else:
+            self.score = tuple(state["best"])
 
 
-class LastState(Checkpoint):
-    """``last.ckpt``: weights, optimizer, schedule, callbacks and random generators at the end of an epoch."""
+class LastState:
+    """``last.ckpt``: weights, optimizer, schedule, callbacks and random generators at the end of an epoch.
+
+    Args:
+        directory: the run directory.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self.path = directory / FOLDER / "last.ckpt"
+        self.path = directory / FOLDER / LAST
         self._generators: dict[str, Any] | None = None
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(".last.ckpt.part")
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            temporary.replace(self.path)
+    def save(self, trainer: Trainer) -> None:
+        """Have Lightning write all that it and the callbacks know."""
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.path)  # takes part, and writes nothing
+            return
+        with _written_beside(self.path) as temporary:
+            trainer.save_checkpoint(temporary)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._generators is not None:
-            _set_generators(self._generators, pl_module.device)
-            self._generators = None
+    def restore_generators(self, device: torch.device) -> None:
+        """Set the random generators to where they were; nothing the second time, or where nothing is gone on with."""
+        if self._generators is None:
+            return
+        torch.set_rng_state(self._generators["cpu"])
+        if device.type == "cuda" and "cuda" in self._generators:
+            torch.cuda.set_rng_state(self._generators["cuda"], device)
+        self._generators = None
 
-    def state_dict(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the generators as they are now."""
         state = {"cpu": torch.get_rng_state()}
         return state | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else {})
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._generators = dict(state_dict)
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Remember the generators of a checkpoint until training begins."""
+        self._generators = dict(state)
 
 
 def save_weights(path: Path, net: nn.Module, **about: int | float | str) -> None:
     """Write ``{"state_dict": ..., **about}`` atomically; the names are the net's own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save({"state_dict": plain_state(net), **about}, temporary)
-    temporary.replace(path)
+    with _written_beside(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save({"state_dict": plain_state(net), **about}, file)
+        except RuntimeError as error:  # torch reports its own confusion after the disk's error
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
-def load_weights(path: Path, net: nn.Module) -> dict[str, Any]:
+def load_weights(path: Path, net: nn.Module, *, key: str | None = None) -> dict[str, Any]:
     """Put a ``best.ckpt`` into the net and return what else the file says.
+
+    Args:
+        path: of the file.
+        net: of the same architecture.
+        key: of the run whose weights are wanted.
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or of another run.
         RuntimeError: the weights are of another architecture.
     """
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(path, key=key)
     net.load_state_dict(checkpoint.pop("state_dict"))
     return checkpoint
+
+
+def read_checkpoint(path: Path, *, key: str | None = None, mmap: bool = False) -> dict[str, Any]:
+    """The content of a checkpoint, on the CPU.
+
+    Args:
+        path: of the file.
+        key: of the run that it should be of. One without a key, of an earlier version, is taken for it.
+        mmap: leave the tensors in the file until they are read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or of another run; the message names the file and the way out.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        if not isinstance(content["state_dict"], Mapping):
+            raise TypeError
+    except OSError:
+        raise
+    except Exception:  # torch has many for a file like this, and advises to let it run code
+        raise ValueError(f"{path} is damaged, or no checkpoint of a run: {start_over(path)}") from None
+    found = content.get("key")
+    if key is not None and found not in (None, key):
+        raise ValueError(f"{path} is of another run ({found}) than this one ({key}): {start_over(path)}")
+    return content
+
+
+def check_checkpoints(directory: Path, key: str) -> bool:
+    """Look at what a run would go on with, before anything is built or trained.
+
+    Args:
+        directory: the run directory.
+        key: of the run.
+
+    Returns:
+        Whether there is a ``last.ckpt`` to go on with.
+
+    Raises:
+        ValueError: it is damaged or of another run, or the ``best.ckpt`` that belongs to it is.
+    """
+    last, best = directory / FOLDER / LAST, directory / FOLDER / BEST
+    if not last.exists():
+        return False
+    checkpoint = read_checkpoint(last, key=key, mmap=True)
+    expected, epoch = recorded(checkpoint, last)["best"]["epoch"], checkpoint["epoch"]
+    if expected < 0:
+        return True
+    if not best.exists():
+        raise ValueError(f"{best} is missing, and {last} belongs to it: {start_over(last)}")
+    found = read_checkpoint(best, key=key, mmap=True).get("epoch")
+    if found not in (expected, epoch + 1):
+        raise ValueError(f"{best} is of epoch {found}, {last} of epoch {epoch} expects {expected}: {start_over(last)}")
+    return True
+
+
+def recorded(checkpoint: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """What the recorder has put into a ``last.ckpt``, by name; in earlier versions three callbacks did so.
+
+    Raises:
+        ValueError: there is nothing of the kind.
+    """
+    try:
+        if "record" in checkpoint:
+            return {name: checkpoint["record"][name] for name in ("history", "best", "generators")}
+        callbacks = checkpoint["callbacks"]
+        return {"history": callbacks["History"], "best": callbacks["BestWeights"], "generators": callbacks["LastState"]}
+    except (KeyError, TypeError):
+        raise ValueError(f"{path} is damaged, or no checkpoint of a run: {start_over(path)}") from None
+
+
+def epoch_of_best(path: Path) -> int | None:
+    """The epoch of a ``best.ckpt``; None where there is none."""
+    return read_checkpoint(path, mmap=True).get("epoch") if path.exists() else None
+
+
+def start_over(path: Path) -> str:
+    """The way out, where a checkpoint cannot be used."""
+    return f"remove the folder {path.parent} and start the run again"
 
 
 def plain_state(net: nn.Module) -> dict[str, Tensor]:
@@ -115,16 +235,27 @@ def plain_state(net: nn.Module) -> dict[str, Tensor]:
 
 
 def discard(directory: Path, keep: str) -> None:
-    """Remove what a finished run does not keep: ``all`` keeps both files, ``best`` the best, ``none`` neither."""
+    """Remove what a finished run does not keep: ``all`` keeps both files, ``best`` the best, ``none`` neither.
+
+    What a killed process left half written goes too.
+    """
     folder = directory / FOLDER
-    for name, kept_by in (("last.ckpt", ("all",)), ("best.ckpt", ("all", "best"))):
+    for name, kept_by in ((LAST, ("all",)), (BEST, ("all", "best"))):
         if keep not in kept_by:
             (folder / name).unlink(missing_ok=True)
+        for left_behind in folder.glob(f".{name}.*"):
+            left_behind.unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 
-def _set_generators(state: dict[str, Any], device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
+@contextmanager
+def _written_beside(path: Path) -> Iterator[Path]:
+    """A path of its own in the same folder; what is written there takes the other's place, or goes if that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

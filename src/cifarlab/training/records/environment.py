@@ -3,25 +3,61 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import platform
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from cifarlab.result import write_json
+from cifarlab.result import write_bytes, write_json
 from cifarlab.training.hardware.device import device_name
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "hydra-core", "omegaconf", "numpy")
 
 
-def write_environment(directory: Path, device: torch.device) -> None:
-    """Put ``environment.json`` into a run directory."""
-    write_json(directory / "environment.json", describe_environment(device))
+DIFF = "uncommitted.diff"
+LONGEST_DIFF = 1_000_000  # bytes
+
+
+@dataclass(frozen=True)
+class Sittings:
+    """How often a run was sat at, this time included, and when it began the first time (ISO 8601, UTC)."""
+
+    count: int
+    started: str | None
+
+
+def write_environment(directory: Path, device: torch.device, *, started: str, goes_on: bool) -> Sittings:
+    """Put ``environment.json`` into a run directory, and what was not committed beside it.
+
+    A run that is gone on with keeps what the file says of its first sitting; the later ones are listed in it, under
+    ``sittings``.
+
+    Args:
+        directory: the run directory.
+        device: that it runs on.
+        started: when this sitting began.
+        goes_on: whether it goes on with an earlier one.
+    """
+    path = directory / "environment.json"
+    first = _earlier(path) if goes_on else None
+    number = 2 + len(first["sittings"]) if first is not None else 1
+    here = {"started": started, **describe_environment(device)}
+    changes = _uncommitted()
+    if changes:
+        here["git"]["diff"] = DIFF if number == 1 else f"uncommitted-{number}.diff"
+        write_bytes(directory / here["git"]["diff"], changes)
+    if first is None:
+        write_json(path, here | {"sittings": []})
+        return Sittings(1, started)
+    write_json(path, first | {"sittings": [*first["sittings"], here]})
+    return Sittings(number, first.get("started"))
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
@@ -40,19 +76,47 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+def _earlier(path: Path) -> dict[str, Any] | None:
+    """What the file says, with its list of later sittings; None where there is nothing that could be kept."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict) or not isinstance(values.setdefault("sittings", []), list):
+        return None
+    return values
+
+
 @functools.cache
 def _git_state() -> tuple[str | None, bool | None]:
-    root = Path(__file__).resolve().parent
     try:
-        commit = _git(root, "rev-parse", "HEAD")
-        return commit, bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+        _git("ls-files", "--error-unmatch", __file__)  # installed inside somebody else's checkout, it is not of that
+        commit = _git("rev-parse", "HEAD").decode().strip()
+        return commit, bool(_git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return None, None
 
 
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True)
-    return done.stdout.strip()
+@functools.cache
+def _uncommitted() -> bytes:
+    """The changes to tracked files since the commit, as a patch; cut where it is longer than is worth keeping."""
+    if not _git_state()[1]:
+        return b""
+    try:
+        diff = _git("diff", "--no-ext-diff", "--no-textconv", "HEAD")
+    except (OSError, subprocess.SubprocessError):
+        return b""
+    if len(diff) <= LONGEST_DIFF:
+        return diff
+    end = f"\n[cut here: the first {LONGEST_DIFF:,} of {len(diff):,} bytes]\n"
+    return diff[:LONGEST_DIFF] + end.encode()
+
+
+def _git(*arguments: str) -> bytes:
+    # A checkout of another owner (a mounted folder, a container) is only read here; nothing of its config is run.
+    harmless = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")
+    command = ["git", "-C", str(Path(__file__).resolve().parent), *harmless, *arguments]
+    return subprocess.run(command, capture_output=True, timeout=10, check=True).stdout
 
 
 @functools.cache

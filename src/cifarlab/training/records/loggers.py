@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from logging import getLogger
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from matplotlib.figure import Figure
 
 from cifarlab.result import Scalar
+
+log = getLogger(__name__)
 
 
 class Loggers:
@@ -29,36 +36,97 @@ class Loggers:
                 raise ValueError(f"logger={name}: not installed; install it with: pip install -e '.[{name}]'")
         self.tensorboard, self.csv, self.wandb, self.mlflow = tensorboard, csv, wandb, mlflow
 
-    def make(self, directory: Path) -> list[Logger]:
-        """Lightning's loggers, writing below the run directory."""
-        loggers: list[Logger] = []
-        if self.tensorboard:
+    def make(self, directory: Path) -> list[RunLogger]:
+        """The loggers of a run, writing below its directory. One that cannot be made is said and left out."""
+        makers: dict[str, Callable[[], Logger]] = {
             # Without default_hp_metric=False the HPARAMS tab shows one column of -1.
-            loggers.append(TensorBoardLogger(directory, name="", version="tensorboard", default_hp_metric=False))
-        if self.csv:
-            loggers.append(CSVLogger(directory, name="", version="csv"))
-        if self.wandb:
-            loggers.append(WandbLogger(name=directory.name, project="cifarlab", save_dir=directory))
-        if self.mlflow:
-            loggers.append(MLFlowLogger(experiment_name="cifarlab", run_name=directory.name))
-        return loggers
+            "tensorboard": partial(TensorBoardLogger, directory, "", "tensorboard", default_hp_metric=False),
+            "csv": partial(CSVLogger, directory, "", "csv"),
+            "wandb": partial(WandbLogger, directory.name, project="cifarlab", save_dir=directory),
+            "mlflow": partial(MLFlowLogger, "cifarlab", directory.name),
+        }
+        made: list[RunLogger] = []
+        for name, make in makers.items():
+            if getattr(self, name):
+                with going_on_without(f"logger={name}"):
+                    made.append(RunLogger(make()))
+        return made
 
 
-def log_hyperparameters(loggers: list[Logger], knobs: Mapping[str, Scalar], metrics: Mapping[str, float]) -> None:
-    """Put the run into the loggers' tables; for TensorBoard with its final metrics as columns of the HPARAMS tab."""
-    shown = {name: "none" if value is None else value for name, value in knobs.items()}
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
+class RunLogger(Logger):
+    """One of Lightning's loggers, whose faults cost no run: the first is said, and from then on it is left alone.
+
+    Args:
+        logger: writes the run's curves.
+    """
+
+    def __init__(self, logger: Logger) -> None:
+        super().__init__()
+        self.logger = logger
+        self.is_broken = False
+
+    @property
+    def name(self) -> str | None:
+        return self.logger.name
+
+    @property
+    def version(self) -> int | str | None:
+        return self.logger.version
+
+    @property
+    def save_dir(self) -> str | None:
+        return self.logger.save_dir
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self._try(self.logger.log_metrics, metrics, step)
+
+    def log_hyperparams(self, params: Any, *given: Any, **named: Any) -> None:
+        self._try(self.logger.log_hyperparams, params, *given, **named)
+
+    def save(self) -> None:
+        self._try(self.logger.save)
+
+    def log_run(self, knobs: Mapping[str, Scalar], metrics: Mapping[str, float]) -> None:
+        """Put the run into the logger's table; for TensorBoard with its metrics as columns of the HPARAMS tab."""
+        shown = {name: "none" if value is None else value for name, value in knobs.items()}
+        if isinstance(self.logger, TensorBoardLogger):
             # Tags of their own: the same tags as the curves would add a point at step 0 to every curve.
-            logger.log_hyperparams(shown, {f"final/{name}": value for name, value in metrics.items()})
+            self.log_hyperparams(shown, {f"final/{name}": value for name, value in metrics.items()})
         else:
-            logger.log_hyperparams(shown)
+            self.log_hyperparams(shown)
 
+    def log_figure(self, name: str, figure: Figure, step: int) -> None:
+        """Show a figure beside the curves, where the logger can."""
+        logger = self.logger
+        if isinstance(logger, TensorBoardLogger):
+            self._try(lambda: logger.experiment.add_figure(name, figure, step))
 
-def close(loggers: list[Logger], status: str) -> None:
-    """Ends the loggers' own records of the run, ``status`` as Lightning has it: ``success`` or ``failed``."""
-    for logger in loggers:
-        logger.finalize(status)
+    def finalize(self, status: str) -> None:
+        """End a part of the run, as Lightning does after training and after testing."""
+        self._try(self.logger.finalize, status)
+
+    def close(self, status: str) -> None:
+        """End the logger's own record of the run, ``status`` as Lightning has it: ``success`` or ``failed``."""
+        self.finalize(status)
+        logger = self.logger
         if isinstance(logger, WandbLogger):
             # Lightning leaves the run open for what may follow; the next cell of a sweep would log into it.
-            logger.experiment.finish()
+            self._try(lambda: logger.experiment.finish())
+
+    def _try(self, write: Callable[..., object], *given: Any, **named: Any) -> None:
+        if self.is_broken:
+            return
+        self.is_broken = True
+        with going_on_without(type(self.logger).__name__):
+            write(*given, **named)
+            self.is_broken = False
+
+
+@contextmanager
+def going_on_without(what: str) -> Iterator[None]:
+    """A fault inside is one line of warning: what is written there costs no run."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error) or "no reason given").splitlines()[0]
+        log.warning("%s failed and the run goes on without it: %s: %s", what, type(error).__name__, reason)

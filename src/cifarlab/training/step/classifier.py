@@ -19,7 +19,7 @@ from cifarlab.training.step.arithmetic import cross_entropy, metric_sums
 from cifarlab.training.step.compiling import COMPILING_PAYS_FROM, compiled
 from cifarlab.training.step.ema import WeightEMA
 from cifarlab.training.step.metrics import EpochMeans
-from cifarlab.training.step.recording import Dials, Recorder, obstacle
+from cifarlab.training.step.recording import Dials, RecordedStep, obstacle
 from cifarlab.training.step.tta import Views, mean_logits
 
 MakeOptimizer = Callable[[nn.Module], Optimizer]
@@ -86,8 +86,8 @@ class Classifier(LightningModule):
         self.not_recorded: str | None = None
         self.test_logits: list[Tensor] = []
         self.test_labels: list[Tensor] = []
-        self._recorder: Recorder | None = None
-        self._val_recorder: Recorder | None = None
+        self._recorder: RecordedStep | None = None
+        self._val_recorder: RecordedStep | None = None
 
     def step(self, place: Place, share: float | Tensor = 0.0, *, updates: bool = True) -> None:
         """One training step: operations on tensors that stay, without a question to the device.
@@ -146,7 +146,7 @@ class Classifier(LightningModule):
 
     def validation_step(self, place: Place, batch_index: int) -> None:
         if self._val_recorder is None and self._recorder is not None:
-            self._val_recorder = Recorder(self.validate, self.device, on_failure=self._give_up_recording)
+            self._val_recorder = RecordedStep(self.validate, self.device, on_failure=self._give_up_recording)
         (self._val_recorder or self.validate)(place)
 
     def validate(self, place: Place) -> None:
@@ -208,7 +208,7 @@ class Classifier(LightningModule):
         if why_not is not None:
             self._give_up_recording(why_not)
             return self._plain_step
-        self._recorder = Recorder(
+        self._recorder = RecordedStep(
             self.step, self.device, dials=Dials(optimizer, self.device), on_failure=self._give_up_recording
         )
         return self._recorder

@@ -1,9 +1,9 @@
 """Record a step once on a GPU, then replay it: one launch where Python would make several hundred.
 
-A reader of the training step can skip this file: `Recorder` calls the very function it is given, with tensors that stay
-where they are, a few times as it is and then inside a CUDA graph (https://pytorch.org/docs/stable/notes/cuda.html,
-"CUDA Graphs"). What the host decides from step to step (learning rates, momentum, the share of a moving average) is
-copied into tensors before each call. Recording runs nothing, so it leaves no trace in weights, optimizer or generators;
+A reader of the training step can skip this file: `RecordedStep` calls the very function it is given, with tensors that
+stay where they are, a few times as it is and then inside a CUDA graph (PyTorch's notes on CUDA, "CUDA Graphs"). What
+the host decides from step to step (learning rates, momentum, the share of a moving average) is copied into tensors before
+each call. Recording runs nothing, so it leaves no trace in weights, optimizer or generators;
 the calls before it are steps of the run like all others.
 """
 
@@ -131,7 +131,7 @@ class Dials:
             tensor.fill_(number)
 
 
-class Recorder:
+class RecordedStep:
     """Calls a step for place after place, and records each of its shapes once it has been called a few times.
 
     Args:

@@ -1,4 +1,4 @@
-"""How a sweep searches beyond a grid. A run reads none of it; it stands here so that a config is checked as a whole."""
+"""How a sweep searches beyond a grid."""
 
 from __future__ import annotations
 

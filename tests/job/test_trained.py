@@ -10,10 +10,10 @@ import timm
 import torch
 
 from cifarlab.job.job import Job
-from cifarlab.job.reopen import trained_net
+from cifarlab.job.trained import trained_net
 from cifarlab.models import pretrained
-from cifarlab.training.records import checkpoints
 from cifarlab.training.records.interruption import Interrupted
+from cifarlab.training.records.recorder import Recorder
 
 MakeJob = Callable[..., Job]
 
@@ -56,14 +56,14 @@ def test_a_run_goes_on_without_the_file_that_it_started_from(
     torch.save(timm.create_model("test_resnet").state_dict(), file)
     job = small_job(f"++model.weights={file}", "++epochs=2")
     whole = job.execute(tmp_path / "whole")
-    save = checkpoints.LastState.on_train_epoch_end
+    save = Recorder.on_train_epoch_end
 
     def save_and_stop(self, trainer, module):  # type: ignore[no-untyped-def]
         save(self, trainer, module)
         raise Interrupted("test")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.LastState, "on_train_epoch_end", save_and_stop)
+        patch.setattr(Recorder, "on_train_epoch_end", save_and_stop)
         assert job.execute(directory).epochs == 1
     file.unlink()
     assert job.execute(directory).metrics == whole.metrics

@@ -1,0 +1,6 @@
+"""Table, statistics, figures and page of a sweep: `python summarize.py SWEEP_DIR` (see `--help`)."""
+
+from cifarlab.verbs.summarize import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -301,38 +301,73 @@ RUNS = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def make_job(compose_job: Callable[..., Job], tiny: tuple[str, ...]) -> Callable[..., Job]:
+    """A run of that name of a few epochs, and further overrides."""
+
+    def make(name: str, *overrides: str) -> Job:
+        kept = [override for override in tiny if name != "finetune" or "width" not in override]
+        return compose_job(*kept, *RUNS[name], "++epochs=5", "++batch_size=16", "++figures=[]", *overrides)
+
+    return make
+
+
+def stop(job: Job, directory: Path, patch: pytest.MonkeyPatch) -> None:
+    """Run, and stop after four epochs."""
+    save = Recorder.on_train_epoch_end
+
+    def save_and_stop(self, trainer, module):  # type: ignore[no-untyped-def]
+        save(self, trainer, module)
+        if trainer.current_epoch == 3:
+            raise Interrupted("test")
+
+    patch.setattr(Recorder, "on_train_epoch_end", save_and_stop)
+    stopped = job.execute(directory)
+    assert stopped.status == "interrupted", stopped.error
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_a_recorded_run_is_a_plain_one_and_resumes_to_the_digit(
     name: str,
-    compose_job: Callable[..., Job],
-    tiny: tuple[str, ...],
+    make_job: Callable[..., Job],
     tmp_path: Path,
     stand_in: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kept = [override for override in tiny if name != "finetune" or "width" not in override]
-    job = compose_job(*kept, *RUNS[name], "++epochs=5", "++batch_size=16", "++figures=[]")
+    job = make_job(name)
     plain = job.execute(tmp_path / "plain")
     stand_in(Again)
     again = job.execute(tmp_path / "again")
     stand_in(Tape)
     taped = job.execute(tmp_path / "taped")
     with monkeypatch.context() as patch:
-        save = Recorder.on_train_epoch_end
-
-        def save_and_stop(self, trainer, module):  # type: ignore[no-untyped-def]
-            save(self, trainer, module)
-            if trainer.current_epoch == 3:
-                raise Interrupted("test")
-
-        patch.setattr(Recorder, "on_train_epoch_end", save_and_stop)
-        stopped = job.execute(tmp_path / "stopped")
-        assert stopped.status == "interrupted", stopped.error
+        stop(job, tmp_path / "stopped", patch)
     resumed = job.execute(tmp_path / "stopped")
     assert (plain.step, again.step, taped.step) == ("eager", "recorded", "recorded")
     assert taped.metrics == again.metrics == resumed.metrics
     assert history(tmp_path / "taped") == history(tmp_path / "again") == history(tmp_path / "stopped")
     assert taped.metrics["train/loss"] == pytest.approx(plain.metrics["train/loss"], rel=1e-3)
-    rates = [[float(row["lr"]) for row in history(tmp_path / each)] for each in ("plain", "taped")]
-    assert rates[0] == rates[1]
-    assert name != "plateau" or len(set(rates[0])) > 2
+    assert rates(tmp_path / "taped") == rates(tmp_path / "plain")
+    assert name != "plateau" or len(set(rates(tmp_path / "plain"))) > 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", RUNS)
+def test_on_a_gpu_too(name: str, make_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job(name, "++trainer.accelerator=gpu", "++trainer.record=true")
+    plain = make_job(name, "++trainer.accelerator=gpu", "++trainer.record=false").execute(tmp_path / "plain")
+    recorded = job.execute(tmp_path / "recorded")
+    with monkeypatch.context() as patch:
+        stop(job, tmp_path / "stopped", patch)
+    resumed = job.execute(tmp_path / "stopped")
+    assert (plain.step, recorded.step, resumed.step) == ("eager", "recorded", "recorded")
+    for each in (recorded, resumed):
+        assert each.metrics["train/loss"] == pytest.approx(plain.metrics["train/loss"], rel=5e-3)
+        assert each.metrics["test/loss"] == pytest.approx(plain.metrics["test/loss"], rel=5e-2)
+    assert rates(tmp_path / "recorded") == rates(tmp_path / "plain") == rates(tmp_path / "stopped")
+
+
+def rates(directory: Path) -> list[float]:
+    """The learning rate of each epoch."""
+    return [float(row["lr"]) for row in history(directory)]

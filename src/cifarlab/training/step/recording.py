@@ -2,9 +2,9 @@
 
 A reader of the training step can skip this file: `RecordedStep` calls the very function it is given, with tensors that
 stay where they are, a few times as it is and then inside a CUDA graph (PyTorch's notes on CUDA, "CUDA Graphs"). What
-the host decides from step to step (learning rates, momentum, the share of a moving average) is copied into tensors before
-each call. Recording runs nothing, so it leaves no trace in weights, optimizer or generators;
-the calls before it are steps of the run like all others.
+the host decides from step to step (learning rates, momentum, the share of a moving average) is copied into tensors
+before each call. Recording runs nothing, so it leaves no trace in weights, optimizer or generators; the calls before it
+are steps of the run like all others.
 """
 
 from __future__ import annotations

@@ -86,6 +86,7 @@ class Classifier(LightningModule):
         self.not_recorded: str | None = None
         self.test_logits: list[Tensor] = []
         self.test_labels: list[Tensor] = []
+        self._was_recorded = False
         self._recorder: RecordedStep | None = None
         self._val_recorder: RecordedStep | None = None
 
@@ -178,7 +179,7 @@ class Classifier(LightningModule):
             self.tta_means.reset()
 
     def configure_optimizers(self) -> Any:
-        self._recorder = None  # it is bound to the optimizer before
+        self.on_fit_end()  # a recording is bound to the optimizer of before
         optimizer = self.make_optimizer(self.net)
         batches = int(self.trainer.estimated_stepping_batches)
         epochs = self.trainer.max_epochs or 1
@@ -188,6 +189,11 @@ class Classifier(LightningModule):
             self.compile_net = recorded and budget.total_steps >= COMPILING_PAYS_FROM
         self._schedule = self.make_schedule(optimizer, budget)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._schedule["scheduler"]}}
+
+    def on_fit_end(self) -> None:
+        """Drop what was recorded, before the weights that it reads and writes are moved to another place."""
+        self._was_recorded = self._was_recorded or (self._recorder is not None and self._recorder.recorded)
+        self._recorder = self._val_recorder = None
 
     def _step_schedules(self, when: Literal["step", "epoch", "plateau"]) -> None:
         """A schedule by step after each, one by epoch after its last, plateau's once the epoch is measured."""
@@ -215,8 +221,9 @@ class Classifier(LightningModule):
 
     @property
     def step_kind(self) -> Literal["recorded", "eager"]:
-        """How the training step runs."""
-        return "recorded" if self._recorder is not None and self._recorder.recorded else "eager"
+        """How the training step runs, or ran."""
+        was = self._was_recorded or (self._recorder is not None and self._recorder.recorded)
+        return "recorded" if was and self.not_recorded is None else "eager"
 
     def _plain_step(self, place: Place, share: list[float], *, updates: bool) -> None:
         self.step(place, *share, updates=updates)

@@ -188,8 +188,8 @@ def test_a_trainer_gives_epoch_and_device(tmp_path):
     assert net.tested == list(range(120, 140))
 
 
-@pytest.mark.parametrize("batch_size", [7, 40])
-def test_ranks_share_each_epoch_and_the_test_split(tmp_path, batch_size):
+@pytest.mark.parametrize(("batch_size", "steps"), [(21, 5), (99, 1)])
+def test_ranks_share_each_step_and_the_test_split(tmp_path, batch_size, steps):
     class Trainer:
         world_size = 3
         current_epoch = 4
@@ -206,6 +206,7 @@ def test_ranks_share_each_epoch_and_the_test_split(tmp_path, batch_size):
         set_.trainer = Trainer(rank)
         train.append(numbers(set_.train_dataloader()))
         test.append(numbers(set_.test_dataloader()))
+        assert len(set_.train_dataloader()) == steps
     assert sorted(sum(train, [])) == list(range(100))  # noqa: RUF017
     assert sorted(sum(test, [])) == list(range(120, 140))  # noqa: RUF017
 

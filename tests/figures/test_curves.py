@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cifarlab.figures.curves import RunCurve, curves, overlay, palette
+from cifarlab.figures.curves import Curve, Overlay, curves, overlay, palette
 
 HISTORY = {
     "epoch": [0, 1, 2],
@@ -44,12 +44,31 @@ def test_a_history_without_epochs_counts_them_and_an_empty_one_is_refused():
 
 
 def test_all_runs_come_in_one_plot_coloured_by_setting():
-    runs = [RunCurve({"val/acc": [0.1, value]}, "a" if value < 0.5 else "b", value < 0.9) for value in (0.4, 0.6, 0.95)]
-    figure = overlay(runs, ["a", "b"], "setting")
+    runs = [
+        Curve(name="", history={"val/acc": [0.1, value]}, colour="a" if value < 0.5 else "b", is_finished=value < 0.9)
+        for value in (0.4, 0.6, 0.95)
+    ]
+    figure = overlay(Overlay(curves=runs, legend=["a", "b"], legend_title="setting"))
     (lines,) = figure.axes[0].collections
     assert [segment[-1, 1] for segment in lines.get_segments()] == [0.4, 0.6, 0.95]
     assert len({tuple(colour[:3]) for colour in lines.get_colors()}) == 2
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "not finished"]
+
+
+def test_a_diverged_run_does_not_flatten_the_losses():
+    def drawn(worst, is_finished):
+        histories = [{"val/loss": [2.0, 1.0], "val/acc": [0.2, 0.3]}, {"val/loss": [2.5, worst], "val/acc": [0.1, 0.1]}]
+        runs = [
+            Curve(name="", history=history, colour="a", is_finished=finished)
+            for history, finished in zip(histories, (True, is_finished), strict=True)
+        ]
+        return Overlay(curves=runs, legend=["a"], legend_title="setting")
+
+    accuracy, loss = overlay(drawn(9e4, False)).axes[:2]
+    assert loss.get_ylim() == pytest.approx((0.95, 2.05))
+    assert accuracy.get_ylim()[0] < 0.1
+    assert drawn(9e4, True).loss_limits("val/loss") is None
+    assert drawn(1.5, False).loss_limits("val/acc") is None
 
 
 def test_palettes_have_as_many_different_colours_as_asked():

@@ -37,16 +37,15 @@ def test_samples_of_a_class_stand_below_each_other_under_its_name():
     assert in_blocks.axes[2].get_position().x0 == in_blocks.axes[0].get_position().x0
 
 
-def test_mistakes_come_surest_first():
-    figure = mistakes(
-        IMAGES, [0, 0, 0, 1, 1, 1], [0, 1, 1, 0, 1, 0], [0.9, 0.5, 0.8, 0.6, 0.9, 0.3], ["a", "b"], most=3
-    )
+def test_mistakes_stand_in_the_order_given():
+    figure = mistakes(IMAGES[[2, 3, 1]], ["b 0.80", "a 0.60", "b 0.50"], ["a", "b", "a"], wrong=4, tested=6)
     assert shown(figure) == [("b 0.80", 80.0), ("a 0.60", 120.0), ("b 0.50", 40.0)]
-    assert figure.get_suptitle().startswith("4 of 6 wrong (66.67%)")
+    assert [text.get_text() for axis in figure.axes for text in axis.texts] == ["a", "b", "a"]
+    assert figure.get_suptitle() == "4 of 6 wrong (0.6667), the surest first"
 
 
 def test_a_net_without_mistakes_still_gives_a_figure():
-    assert mistakes(IMAGES, [0] * 6, [0] * 6, [1.0] * 6, ["a"]).get_suptitle().startswith("0 of 6 wrong")
+    assert mistakes(IMAGES[:0], [], [], wrong=0, tested=6).get_suptitle().startswith("0 of 6 wrong")
 
 
 def test_augmentations_have_a_row_each_with_the_original_first():
@@ -76,8 +75,10 @@ def test_a_flat_picture_is_grey():
 
 def test_feature_maps_of_one_channel_or_of_all():
     maps = {"conv": np.random.default_rng(0).normal(size=(4, 8, 8)), "pool": np.zeros((2, 4, 4))}
-    one = feature_maps(maps, channel=3)
-    assert [axis.get_title() for axis in one.axes] == ["conv\n8x8, 3", "pool\n4x4, 1"]
+    one = feature_maps(maps, channel=1)
+    assert [axis.get_title() for axis in one.axes] == ["conv\n8x8, 1", "pool\n4x4, 1"]
+    with pytest.raises(ValueError, match="channel=3: allowed here: 0 to 1, as pool has no more channels"):
+        feature_maps(maps, channel=3)
     assert len(shown(feature_maps(maps))) == 6
     with pytest.raises(ValueError, match="no feature map"):
         feature_maps({})

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
-from cifarlab.figures.search import MOST_KNOBS, Knob, search
+from cifarlab.figures.search import MOST_KNOBS, TrialKnob, Trials, search
 
 SCORES = np.array([0.5, 0.2, 0.7, np.nan, 0.6])
 FINISHED = np.array([True, False, True, False, True])
-BEST = np.array([0.5, 0.5, 0.7, 0.7, 0.7])
+
+
+def trials(scores, finished, knobs):
+    return Trials(metric="val/acc", scores=scores, finished=finished, names=[""] * scores.size, knobs=knobs)
 
 
 def points(panel):
@@ -17,11 +20,11 @@ def points(panel):
 
 def test_history_and_knobs_show_every_trial_once():
     knobs = {
-        "lr": Knob(np.array([0.1, 0.2, 0.3, 0.4, np.nan]), scale="log"),
-        "dropout": Knob(np.array([0.0, 0.1, 0.2, 0.3, 0.4])),
-        "width": Knob(np.array([0.0, 1, 1, 0, 0]), values=("16", "$32$")),
+        "lr": TrialKnob(numbers=np.array([0.1, 0.2, 0.3, 0.4, np.nan]), scale="log"),
+        "dropout": TrialKnob(numbers=np.array([0.0, 0.1, 0.2, 0.3, 0.4])),
+        "width": TrialKnob(numbers=np.array([0.0, 1, 1, 0, 0]), values=("16", "$32$")),
     }
-    figure = search(SCORES, FINISHED, BEST, knobs, metric="val/acc")
+    figure = search(trials(SCORES, FINISHED, knobs))
     history, lr, dropout, width = figure.axes[:4]
     assert points(history) == [[[2, 0.2]], [[1, 0.5], [3, 0.7], [5, 0.6]], [[4, 0.03]]]
     assert history.lines[0].get_xydata().tolist() == [[1, 0.5], [2, 0.5], [3, 0.7], [4, 0.7], [5, 0.7]]
@@ -36,7 +39,7 @@ def test_history_and_knobs_show_every_trial_once():
 
 def test_nothing_reached_is_refused_and_many_knobs_are_cut():
     with pytest.raises(ValueError, match="no trial has a val/acc"):
-        search([np.nan], [False], [np.nan], {}, metric="val/acc")
-    knobs = {f"knob{number}": Knob(np.arange(5.0)) for number in range(20)}
-    figure = search(SCORES, FINISHED, BEST, knobs, metric="val/acc")
+        search(trials(np.array([np.nan]), np.array([False]), {}))
+    knobs = {f"knob{number}": TrialKnob(numbers=np.arange(5.0)) for number in range(20)}
+    figure = search(trials(SCORES, FINISHED, knobs))
     assert sum(panel.axison for panel in figure.axes) == MOST_KNOBS + 1

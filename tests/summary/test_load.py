@@ -42,6 +42,28 @@ def test_planned_cells_without_result_are_missing(make_sweep):
     assert str(table["parameters"].dtype) == "Int64"
 
 
+def test_a_ledger_with_knobs_tells_of_cells_without_result_what_results_would(make_sweep, alter):
+    """Schema 2: the cells' knobs and seed are read, and no override's text."""
+    sweep = make_sweep({"augment": ["crop+flip", "none"], "model.blocks": [3, 1], "seed": [0, 1]})
+    plan = json.loads((sweep / "sweep.json").read_text())
+    for cell in plan["cells"]:
+        result = json.loads((sweep / cell["name"] / "result.json").read_text())
+        knobs = {name.removeprefix("model."): value for name, value in result["knobs"].items()} | {"dropout": None}
+        alter(sweep / cell["name"], knobs=knobs)
+        cell.update(knobs=knobs, seed=result["seed"], overrides=["augment=[crop,flip]", "model.blocks=${typed}"])
+    axes = {"augment": ["[crop,flip]", "none"], "model.blocks": ["3", "1"], "seed": ["0", "1"]}
+    (sweep / "sweep.json").write_text(json.dumps(plan | {"schema": 2, "axes": axes}))
+    whole = read_sweep(sweep)
+    for cell in plan["cells"][::2]:
+        shutil.rmtree(sweep / cell["name"])
+    read = read_sweep(sweep)
+    assert read.axes == ("augment", "blocks")
+    assert read.labels("augment") == ["crop+flip", "none"]
+    known = ["seed", "augment", "blocks", "dropout", "epochs", "group"]
+    assert read.runs[known].equals(whole.runs[known])
+    assert read.runs["status"].tolist() == ["missing", "finished"] * 4
+
+
 def test_values_sort_as_numbers_and_words_as_written(make_sweep):
     sweep = read_sweep(make_sweep({"blocks": [10, 9, 1], "activation": ["relu", "gelu"]}))
     assert sweep.labels("blocks") == ["1", "9", "10"]

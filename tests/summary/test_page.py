@@ -29,7 +29,7 @@ try {
   const heatmap = document.getElementById("heatmap");
   const metrics = heatmap.layout.updatemenus[1].buttons;
   const chosen = metrics.find(button => button.label.startsWith("seconds"));
-  await Plotly.restyle(heatmap, ...structuredClone(chosen.args));
+  await Plotly[chosen.method](heatmap, ...structuredClone(chosen.args));
   report.seconds = heatmap.data[0].z;
 } catch (fault) { report.faults.push(String(fault)); }
 while (!document.body.dataset.tables) await new Promise(later => setTimeout(later, 50));
@@ -127,17 +127,32 @@ def test_charts_hold_the_numbers_of_the_runs(make_sweep):
     )
     page = summarize(sweep).read_text()
     charts = json.loads(re.search(r'id="charts">(.*?)</script>', page, re.DOTALL)[1])
-    assert set(charts) == {"heatmap", "marginals", "curves", "cost"}
-    assert charts["heatmap"]["data"][0]["z"] == [[10.5, 20.5], [10.5, 20.5]]
-    assert "val/acc 10.50 %<br>sd 0.71, n = 2" in charts["heatmap"]["data"][0]["hovertext"][0][0]
-    assert charts["marginals"]["data"][0]["y"] == [0.1, 0.11, 0.1, 0.11, 0.2, 0.21, 0.2, 0.21]
-    assert charts["marginals"]["data"][1]["y"] == [0.105, 0.205]
+    assert set(charts) == {"heatmap", "marginal", "curves", "cost"}
+    assert charts["heatmap"]["data"][0]["z"] == [[0.105, 0.205], [0.105, 0.205]]
+    assert "val/acc 0.1050<br>sd 0.0071, n = 2" in charts["heatmap"]["data"][0]["hovertext"][0][0]
+    assert charts["marginal"]["data"][0]["y"] == [0.1, 0.11, 0.1, 0.11, 0.2, 0.21, 0.2, 0.21]
+    assert charts["marginal"]["data"][1]["y"] == [0.105, 0.205]
     assert [entry["label"] for entry in charts["heatmap"]["layout"]["updatemenus"][1]["buttons"]] == [
         "val/acc",
         "test/acc (not for choosing)",
         "val/loss",
         "seconds",
     ]
+
+
+def test_names_are_not_joined_and_a_diverged_run_does_not_flatten_the_losses(make_sweep, alter):
+    sweep = make_sweep({"optimizer": ["sgd", "adam"], "blocks": [1, 2]}, lambda knobs: 0.5)
+    diverged = sweep / "optimizer-adam+blocks-2"
+    alter(diverged, status="diverged", metrics={})
+    (diverged / "history.csv").write_text("epoch,val/loss,val/acc\n0,2.5,0.1\n1,90000,0.1\n")
+    page = summarize(sweep).read_text()
+    charts = json.loads(re.search(r'id="charts">(.*?)</script>', page, re.DOTALL)[1])
+    assert [trace["mode"] for trace in charts["marginal"]["data"] if "mode" in trace] == ["markers", "lines+markers"]
+    loss = charts["curves"]["layout"]["updatemenus"][0]["buttons"][1]["args"][1]
+    # The others' losses go from 1 to 1 / 3.
+    assert loss["yaxis.range"] == pytest.approx([0.3, 1.0333], abs=1e-4)
+    accuracy = charts["curves"]["layout"]["updatemenus"][0]["buttons"][0]["args"][1]
+    assert (accuracy["yaxis.autorange"], accuracy["yaxis.range"]) == (True, None)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -154,7 +169,7 @@ def test_every_menu_and_table_works_in_chromium(hostile, tmp_path):
     title = re.search(r"<title>(.*?)</title>", dom, re.DOTALL)[1]
     report = json.loads(title.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"))
     assert report["faults"] == []
-    assert report["charts"] == ["heatmap", "marginals", "grid3d", "curves", "cost"]
+    assert report["charts"] == ["heatmap", "marginal", "grid3d", "curves", "cost"]
     # 3 pairs and 3 x 2 slices, 3 axes, 1 triple; four metrics for each of the three; two curves; two kinds of cost.
     assert report["menus"] == (9 + 4) + (3 + 4) + (1 + 4) + 2 + 2
     assert report["seconds"][0][0] == pytest.approx(10.515, abs=0.01)

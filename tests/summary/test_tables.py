@@ -29,8 +29,10 @@ def test_cells_csv_agrees_with_an_independent_computation(make_sweep, alter):
             sample = group[metric].to_numpy()
             expected = [np.mean(sample), *[np.nan] * 4, np.min(sample), np.max(sample)]
             if len(sample) > 1:
-                interval = stats.t.interval(0.95, len(sample) - 1, np.mean(sample), stats.sem(sample))
-                expected[1:5] = [np.std(sample, ddof=1), stats.sem(sample), *interval]
+                expected[1:3] = [np.std(sample, ddof=1), stats.sem(sample)]
+            if len(sample) > 2:
+                low, high = stats.t.interval(0.95, len(sample) - 1, np.mean(sample), stats.sem(sample))
+                expected[3:5] = np.clip([low, high], 0, 1) if metric.endswith("acc") else [low, high]
             got = cells.loc[setting, [f"{metric}_{name}" for name in STATISTICS]].to_numpy(dtype=float)
             np.testing.assert_allclose(got, expected, rtol=1e-12)
     assert cells.loc[(1, 2), ["n", "failed", "diverged", "interrupted", "missing"]].tolist() == [2, 1, 0, 0, 0]
@@ -52,12 +54,21 @@ def test_ranking_is_by_validation_and_never_by_test(make_sweep, alter):
     for seed in (0, 1):
         alter(sweep / f"blocks-1+seed-{seed}", metrics={"val/acc": 0.4, "test/acc": 0.99})
     read = read_sweep(sweep)
-    assert ranked(read, cells_table(read))["blocks"].tolist() == [2, 1]
+    assert ranked(cells_table(read))["blocks"].tolist() == [2, 1]
     for run in sweep.glob("blocks-*"):
         alter(run, metrics={"test/acc": 0.5})
     unvalidated = read_sweep(sweep)
     assert score(unvalidated) == "test/acc"
-    assert ranked(unvalidated, cells_table(unvalidated))["blocks"].tolist() == [1, 2]
+    assert ranked(cells_table(unvalidated))["blocks"].tolist() == [1, 2]
+
+
+def test_settings_without_a_finished_run_come_last(make_sweep, alter):
+    sweep = make_sweep({"blocks": [1, 2, 3], "seed": [0, 1]}, lambda knobs: 0.1 * knobs["blocks"])
+    for seed in (0, 1):
+        alter(sweep / f"blocks-2+seed-{seed}", status="diverged", metrics={})
+    cells = ranked(cells_table(read_sweep(sweep)))
+    assert cells["blocks"].tolist() == [3, 1, 2]
+    assert cells[["n", "diverged"]].iloc[-1].tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(("step", "warned"), [(0.0, True), (0.2, False)])

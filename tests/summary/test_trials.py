@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cifarlab.summary import summarize
+from cifarlab.summary.arrange import trials_of
+from cifarlab.summary.colours import colour_key
 from cifarlab.summary.load import read_sweep
-from cifarlab.summary.plots import colour_key
-from cifarlab.summary.trials import trials
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ TRIED = (
 
 
 def test_trials_come_in_their_order_with_the_mean_over_their_seeds(make_search):
-    found = trials(read_sweep(make_search(*TRIED)))
+    found = trials_of(read_sweep(make_search(*TRIED)))
     assert found.metric == "val/acc"
     assert found.scores == pytest.approx([0.7, 0.3, 0.85, np.nan, 0.8], nan_ok=True)
     assert found.finished.tolist() == [True, False, True, False, True]
@@ -55,12 +55,12 @@ def test_trials_come_in_their_order_with_the_mean_over_their_seeds(make_search):
     assert found.names[2] == "lr=0.1 width=32"
     assert found.knobs["lr"].numbers.tolist() == [0.5, 0.01, 0.1, 0.9, 0.2]
     assert found.knobs["lr"].scale == "log"
-    assert found.knobs["width"].values == ("16", "32")
+    assert found.knobs["width"].values == ["16", "32"]
     assert found.knobs["width"].numbers.tolist() == [0, 1, 1, 0, 0]
 
 
 def test_a_loss_is_best_where_it_is_lowest(make_search):
-    found = trials(read_sweep(make_search(*TRIED, objective="val/loss")))
+    found = trials_of(read_sweep(make_search(*TRIED, objective="val/loss")))
     assert found.scores == pytest.approx([0.3, 0.7, 0.15, np.nan, 0.2], nan_ok=True)
     assert found.best == pytest.approx([0.3, 0.3, 0.15, 0.15, 0.15])
 
@@ -104,7 +104,7 @@ def test_curves_of_many_trials_are_coloured_by_fifths_of_an_interval(make_search
 
 def test_a_grid_has_its_settings_as_trials_on_request(make_sweep):
     sweep = make_sweep({"blocks": [1, 2], "seed": [0, 1]}, lambda knobs: 0.1 * knobs["blocks"])
-    found = trials(read_sweep(sweep))
+    found = trials_of(read_sweep(sweep))
     assert found.scores == pytest.approx([0.1, 0.2])
     assert found.finished.all()
     assert np.isfinite(found.best).all()

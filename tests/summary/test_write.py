@@ -9,7 +9,7 @@ import sys
 import pytest
 from PIL import Image
 
-from cifarlab.summary import summarize
+from cifarlab.summary import charts, plots, summarize
 
 AXES = {"blocks": [1, 3, 5], "kernel_size": [2, 3, 4, 5], "seed": [0, 1]}
 
@@ -52,17 +52,37 @@ def test_three_axes_add_the_grid_and_one_axis_needs_no_heatmap(make_sweep):
 
 
 def test_summary_md_reports_the_best_settings_test_value_once(make_sweep):
-    sweep = make_sweep({"blocks": [1, 2], "seed": [0, 1]}, lambda k: 0.5 + 0.1 * k["blocks"] + 0.02 * k["seed"])
+    sweep = make_sweep({"blocks": [1, 2], "seed": [0, 1, 2]}, lambda k: 0.5 + 0.1 * k["blocks"] + 0.01 * k["seed"])
     (sweep / "blocks-2+seed-0" / "environment.json").write_text(
         json.dumps({"packages": {"torch": "2.11.0"}, "git": {"commit": "0123456789abcdef", "dirty": False}})
     )
     shutil.copy(sweep / "blocks-2+seed-0" / "environment.json", sweep / "blocks-1+seed-0")
     text = (summarize(sweep).parent / "summary.md").read_text()
     assert "by mean validation accuracy: blocks=2." in text
-    # Test values 0.69 and 0.71: mean 0.70, sd 0.0141, half width 12.706 * 0.01.
-    assert text.count("0.7000 ± 0.0141 (95 % interval 0.5729 to 0.8271, n = 2)") == 1
+    # Test values 0.69, 0.70 and 0.71: mean 0.70, sd 0.01, half width 4.303 * 0.01 / sqrt(3).
+    assert text.count("0.7000 ± 0.0100 (95 % interval 0.6752 to 0.7248, n = 3)") == 1
     assert "on cpu, precision 32, torch 2.11.0, commit 0123456789" in text
     assert "0.6000" not in text
+
+
+def test_two_seeds_are_said_to_be_too_few_for_an_interval(make_sweep):
+    sweep = make_sweep({"blocks": [1, 2], "seed": [0, 1]}, lambda k: 0.5 + 0.1 * k["blocks"] + 0.02 * k["seed"])
+    text = (summarize(sweep).parent / "summary.md").read_text()
+    assert "Validation accuracy 0.7100 ± 0.0141 (n = 2: too few runs for an interval)." in text
+    assert " interval 0" not in text
+
+
+def test_settings_that_diverged_keep_their_row_and_are_counted(make_sweep, alter):
+    sweep = make_sweep({"lr": [0.1, 1, 10], "seed": [0, 1, 2]}, lambda k: 0.8 - 0.1 * k["lr"] + 0.01 * k["seed"])
+    for seed in (0, 1, 2):
+        alter(sweep / f"lr-10+seed-{seed}", status="diverged", metrics={}, seconds={})
+    page = summarize(sweep)
+    text = (page.parent / "summary.md").read_text()
+    assert "Best of 3 settings, 1 of them without a finished run, by mean validation accuracy: lr=0.1." in text
+    assert "\n| 10 | 0 | 3 |  |  |  |  |  |  |" in text
+    assert "Best of 3 settings, 1 of them without a finished run, by mean validation accuracy" in page.read_text()
+    charts = json.loads(page.read_text().split('id="charts">')[1].split("</script>")[0])
+    assert charts["marginal"]["layout"]["xaxis"]["range"] == [-0.5, 2.5]
 
 
 @pytest.mark.parametrize("damage", ["history", "failed", "missing", "one"])
@@ -81,7 +101,7 @@ def test_rebuilds_from_what_is_left(make_sweep, alter, damage):
     assert "heatmap_blocks_kernel_size.png" in text
     assert ("curves.png" in text) == (damage in ("failed", "one"))
     if damage in ("failed", "missing"):
-        assert "No run finished" in text
+        assert "Of 4 settings, 4 of them without a finished run, there is nothing to rank." in text
         assert "- blocks-1+kernel_size-2: " in text
     if damage == "failed":
         assert "failed: RuntimeError: boom" in text
@@ -119,6 +139,28 @@ def test_unknown_figures_are_refused_with_the_known_names(make_sweep):
     with pytest.raises(ValueError, match=r"no figure 'marginal_block'; did you mean marginal_blocks\? There is curves"):
         summarize(sweep)
     assert not (sweep / "summary").exists()
+
+
+@pytest.mark.parametrize("broken", ["png", "chart"])
+def test_a_picture_that_cannot_be_drawn_costs_no_table_and_no_page(make_sweep, monkeypatch, broken):
+    def fail(*_):
+        raise RuntimeError("no <font> left")
+
+    monkeypatch.setattr(*{"png": (plots, "overlay", fail), "chart": (charts, "curves", fail)}[broken])
+    folder = summarize(make_sweep({"blocks": [1, 2], "kernel_size": [2, 3], "seed": [0, 1]})).parent
+    names = {path.stem for path in folder.glob("*.png")}
+    others = {"heatmap_blocks_kernel_size", "marginal_blocks", "marginal_kernel_size", "cost"}
+    assert names == others | ({"curves"} if broken == "chart" else set())
+    page, text = (folder / "index.html").read_text(), (folder / "summary.md").read_text()
+    said = {
+        "png": "The figure curves could not be drawn: RuntimeError: no &lt;font&gt; left",
+        "chart": "This chart could not be drawn: RuntimeError: no &lt;font&gt; left",
+    }[broken]
+    assert said in page
+    drawn = json.loads(page.split('id="charts">')[1].split("</script>")[0])
+    assert set(drawn) == {"heatmap", "marginal", "cost"} | ({"curves"} if broken == "png" else set())
+    assert (said in text, "![curves](curves.png)" in text) == (broken == "png", broken == "chart")
+    assert len((folder / "cells.csv").read_text().splitlines()) == 5
 
 
 def test_figures_of_the_sweep_are_drawn_too(make_sweep):

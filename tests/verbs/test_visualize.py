@@ -6,6 +6,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,11 +17,12 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from PIL import Image
 
+from cifarlab.figures import OfVisualize
 from cifarlab.job.directory import reopen
 from cifarlab.job.trained import trained_net
 from cifarlab.models.tiny_vgg import TinyVGG
 from cifarlab.verbs import command_line, drawing
-from cifarlab.verbs.figure_options import Options
+from cifarlab.verbs.figure_options import READS, Options
 from cifarlab.verbs.subject import Chosen, OfRun
 from cifarlab.verbs.visualize import draw_curves, file_name
 
@@ -345,3 +347,9 @@ def test_importing_the_verb_needs_no_torch():
     code = "import sys, cifarlab.verbs.visualize; print({'torch', 'lightning', 'timm'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "src")
     assert done.stdout.strip() == "set()"
+
+
+def test_every_figure_says_what_it_reads_and_how_it_is_drawn() -> None:
+    names = get_args(OfVisualize)
+    assert tuple(READS) == names
+    assert {*drawing.DRAWN} == {*names} - {"curves"}

@@ -24,7 +24,7 @@ from cifarlab.data.sources import MissingData, Source
 log = logging.getLogger(__name__)
 
 FOLDERS = {"train": "train", "val": "valid", "test": "test"}
-FROM_CIFAR, FROM_IMAGENET = 0, 1
+FROM_CIFAR, FROM_IMAGENET = 0, 1  # their places in CINIC10.origins
 HANDFUL = 256  # pictures a task
 WORTH_PROCESSES = 20_000  # pictures: a thread decodes 8,000 a second, starting the processes takes about two seconds
 
@@ -42,6 +42,7 @@ class CINIC10(Source):
     mean: ClassVar[tuple[float, float, float]] = (0.47889522, 0.47227842, 0.43047404)
     std: ClassVar[tuple[float, float, float]] = (0.24205776, 0.23828046, 0.25874835)
     has_val: ClassVar[bool] = True
+    origins: ClassVar[tuple[str, ...]] = ("cifar", "imagenet")
     pictures: ClassVar[int] = 270_000
     archive: ClassVar[Archive] = Archive(
         name="CINIC-10.tar.gz",

@@ -46,7 +46,7 @@ class ImageData(L.LightningDataModule):
     Args:
         source: the data set.
         root: folder with the data sets' own folders.
-        batch_size: pictures a training step, on each device.
+        batch_size: pictures a training step, over all devices.
         eval_batch_size: pictures a step of validation and test.
         val_fraction: part of train that is held out as val, with each class in proportion; 0 trains on everything.
         split_seed: seed of the splits and of `limit`, apart from the training seeds.
@@ -158,6 +158,19 @@ class ImageData(L.LightningDataModule):
             raise ValueError(f"{self.name} has no split {name}: allowed is {', '.join(self._splits)}")
         return self._splits[name]
 
+    def per_device(self, devices: int) -> int:
+        """Pictures of a training step that each of so many devices gets.
+
+        Raises:
+            ValueError: they cannot be shared evenly.
+        """
+        if self.batch_size % devices:
+            raise ValueError(
+                f"batch_size={self.batch_size} is shared by devices={devices} (trainer.devices times "
+                f"trainer.num_nodes); allowed: a multiple of {devices}"
+            )
+        return self.batch_size // devices
+
     def train_dataloader(self) -> Places:
         """Augmented batches in a new order each epoch; with several processes each has its share."""
         return Places(self._batches("train", shuffle=True, augment=self.augment))
@@ -181,10 +194,11 @@ class ImageData(L.LightningDataModule):
     def _batches(self, split: str, shuffle: bool = False, augment: Augment | None = None) -> Batches:
         images = self.split(split)
         trainer = self.trainer
+        world_size = trainer.world_size if trainer else 1
         evaluated = split != "train" and augment is None
         return Batches(
             images,
-            self.batch_size if shuffle else self.eval_batch_size,
+            self.per_device(world_size) if shuffle else self.eval_batch_size,
             mean=self.mean,
             std=self.std,
             device=self._device(),
@@ -193,7 +207,7 @@ class ImageData(L.LightningDataModule):
             seeds=self.seeds,
             epoch=(lambda: 0) if evaluated else self._epoch,  # evaluate.py knows no epoch and gives the same digits
             rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
+            world_size=world_size,
             drop_last=shuffle and self.drop_last,
         )
 

@@ -29,12 +29,14 @@ class Source(ABC):
         mean: red, green and blue mean of the training pictures, pixels in [0, 1].
         std: their standard deviation over all pixels of a channel, pixels in [0, 1].
         has_val: whether it comes with a validation split of its own.
+        origins: names of where its pictures come from, if from several places; ``extra["origin"]`` has their numbers.
     """
 
     name: ClassVar[str]
     mean: ClassVar[tuple[float, float, float]]
     std: ClassVar[tuple[float, float, float]]
     has_val: ClassVar[bool] = False
+    origins: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def read(self, root: Path) -> dict[str, ImageSet]:

@@ -48,7 +48,7 @@ def confusion(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
     if annotated:
         for (row, column), count in np.ndenumerate(counts):
             if count:
-                text = f"{100 * rates[row, column]:.0f} %\n{count}"
+                text = f"{rates[row, column]:.2f}\n{count}"
                 colour = "white" if rates[row, column] > 0.5 else "#222222"
                 panel.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
     return figure

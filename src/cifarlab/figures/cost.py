@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
@@ -25,42 +27,69 @@ def pareto(costs: ArrayLike, gains: ArrayLike) -> np.ndarray:
     return order[gain[order] > best]
 
 
-def cost(gains: ArrayLike, costs: Mapping[str, ArrayLike], names: Sequence[str], *, metric: str) -> Figure:
-    """One panel a kind of cost: a point a setting, the front as a line with its settings named.
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What settings reached, and what they cost.
 
-    Args:
-        gains: (N,) float, the metric of each setting. costs: what it cost by kind, each (N,) float, NaN where unknown.
-        names: (N,) the settings. metric: name of the vertical axis.
+    Attributes:
+        metric: name of what they reached.
+        names: (N,) the settings in words.
+        gains: (N,) float, the metric of each, NaN where unknown.
+        costs: by kind, (N,) float each, NaN where unknown.
+    """
+
+    metric: str
+    names: Sequence[str]
+    gains: np.ndarray
+    costs: Mapping[str, np.ndarray]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of cost that are known of a setting whose metric is known."""
+        return [kind for kind in self.costs if self.known(kind).size]
+
+    def known(self, kind: str) -> np.ndarray:
+        """The places of the settings of which metric and cost are known."""
+        return np.flatnonzero(np.isfinite(self.gains) & np.isfinite(self.costs[kind]))
+
+    def front(self, kind: str) -> np.ndarray:
+        """The places of the settings on the Pareto front, the cheapest first."""
+        known = self.known(kind)
+        return known[pareto(self.costs[kind][known], self.gains[known])]
+
+
+def cost(data: Cost) -> Figure:
+    """One panel a kind of cost: a point a setting, the front as a line with its settings named.
 
     Raises:
         ValueError: no kind of cost is known together with the metric.
     """
-    gain = np.asarray(gains, dtype=float)
-    known = {kind: np.isfinite(gain) & np.isfinite(np.asarray(spent, dtype=float)) for kind, spent in costs.items()}
-    kinds = [kind for kind in costs if known[kind].any()]
-    if not kinds:
-        raise ValueError(f"no setting has both {metric} and one of {', '.join(costs)}")
-    figure, axes = canvas(4.6 * len(kinds), 4.2, 1, len(kinds), sharey=True)
-    for panel, kind in zip(axes[0], kinds, strict=True):
-        spent, reached = np.asarray(costs[kind], dtype=float)[known[kind]], gain[known[kind]]
-        labels = [name for name, kept in zip(names, known[kind], strict=True) if kept]
-        front = pareto(spent, reached)
-        panel.scatter(spent, reached, s=22 if len(spent) <= 200 else 8, color=PALETTE[0], alpha=0.6, linewidths=0)
-        panel.step(spent[front], reached[front], where="post", color=FAILED, linewidth=1.2)
-        panel.scatter(spent[front], reached[front], s=26, color=FAILED, zorder=3)
-        for point in front[-MOST_NAMES:]:
-            panel.annotate(
-                literal(labels[point]),
-                (spent[point], reached[point]),
-                textcoords="offset points",
-                xytext=(5, -9),
-                fontsize=6.5,
-                color="#444444",
-            )
-        if spent.min() > 0 and spent.max() / spent.min() > 20:
-            panel.set_xscale("log")
-        panel.margins(x=0.15, y=0.1)
-        panel.set_xlabel(kind)
-        title(panel, f"{metric} against {kind}")
-    axes[0, 0].set_ylabel(metric)
+    if not data.kinds:
+        raise ValueError(f"no setting has both {data.metric} and one of {', '.join(data.costs)}")
+    figure, axes = canvas(4.6 * len(data.kinds), 4.2, 1, len(data.kinds), sharey=True)
+    for panel, kind in zip(axes[0], data.kinds, strict=True):
+        _panel(panel, data, kind)
+    axes[0, 0].set_ylabel(data.metric)
     return figure
+
+
+def _panel(panel: Axes, data: Cost, kind: str) -> None:
+    known, front, spent = data.known(kind), data.front(kind), data.costs[kind]
+    size = 22 if known.size <= 200 else 8
+    panel.scatter(spent[known], data.gains[known], s=size, color=PALETTE[0], alpha=0.6, linewidths=0)
+    panel.step(spent[front], data.gains[front], where="post", color=FAILED, linewidth=1.2)
+    panel.scatter(spent[front], data.gains[front], s=26, color=FAILED, zorder=3)
+    for place in front[-MOST_NAMES:]:
+        panel.annotate(
+            literal(data.names[place]),
+            (spent[place], data.gains[place]),
+            textcoords="offset points",
+            xytext=(5, -9),
+            fontsize=6.5,
+            color="#444444",
+        )
+    if spent[known].min() > 0 and spent[known].max() / spent[known].min() > 20:
+        panel.set_xscale("log")
+    panel.margins(x=0.15, y=0.1)
+    panel.set_xlabel(kind)
+    title(panel, f"{data.metric} against {kind}")

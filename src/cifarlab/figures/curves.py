@@ -14,10 +14,11 @@ from matplotlib.lines import Line2D
 
 from cifarlab.figures.style import FAINT, PALETTE, SEQUENTIAL, canvas, literal, title
 
+History = Mapping[str, Sequence[float] | np.ndarray]
 SPLITS = {"train": PALETTE[1], "val": PALETTE[0]}
 
 
-def curves(history: Mapping[str, Sequence[float] | np.ndarray]) -> Figure:
+def curves(history: History) -> Figure:
     """Loss, accuracy and learning rate by epoch of one run.
 
     Args:
@@ -57,15 +58,6 @@ def curves(history: Mapping[str, Sequence[float] | np.ndarray]) -> Figure:
     return figure
 
 
-@dataclass(frozen=True)
-class RunCurve:
-    """One run among many: its history, what it is coloured by, and whether it ended well."""
-
-    history: Mapping[str, Sequence[float] | np.ndarray]
-    colour_by: str
-    finished: bool = True
-
-
 COLUMNS = {
     "val/acc": "validation accuracy",
     "train/acc": "training accuracy",
@@ -74,35 +66,91 @@ COLUMNS = {
 }
 
 
-def overlay(runs: Sequence[RunCurve], legend: Sequence[str], legend_title: str) -> Figure:
-    """All runs in one plot: accuracy and loss, of validation and training, coloured by setting or by one knob.
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One run among many.
 
-    Args:
-        runs: `colour_by` names one entry of `legend`.
+    Attributes:
+        name: of the run.
+        history: as `curves` takes it.
+        colour: what it is coloured by, an entry of the legend.
+        is_finished: whether it ended well.
+    """
+
+    name: str
+    history: History
+    colour: str
+    is_finished: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlay:
+    """Many runs in one plot.
+
+    Attributes:
+        curves: the runs.
         legend: the colours' names in order; at most 10 are told apart by hue, more by a sequential scale.
+        legend_title: what the runs are coloured by.
+    """
+
+    curves: Sequence[Curve]
+    legend: Sequence[str]
+    legend_title: str
+
+    @property
+    def columns(self) -> list[str]:
+        """The COLUMNS that some run has measured."""
+        return [column for column in COLUMNS if any(_measured(curve.history, column) for curve in self.curves)]
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """Legend entry -> colour."""
+        return dict(zip(self.legend, palette(len(self.legend)), strict=True))
+
+    def loss_limits(self, column: str) -> tuple[float, float] | None:
+        """What a panel of losses shows: where the finished runs were, if others left it; None for all there is."""
+        values = {
+            finished: np.concatenate(
+                [
+                    _points(curve.history, column)[1]
+                    for curve in self.curves
+                    if curve.is_finished == finished and _measured(curve.history, column)
+                ]
+                or [np.empty(0)]
+            )
+            for finished in (True, False)
+        }
+        if not column.endswith("loss") or not values[True].size or not values[False].size:
+            return None
+        low, high = float(values[True].min()), float(values[True].max())
+        margin = 0.05 * (high - low)
+        return (low - margin, high + margin) if values[False].max() > high + margin else None
+
+
+def overlay(data: Overlay) -> Figure:
+    """All runs in one plot: accuracy and loss, of validation and training, coloured by setting or by one knob.
 
     Raises:
         ValueError: no run has a history.
     """
-    shown = [column for column in COLUMNS if any(_measured(run.history, column) for run in runs)]
+    shown = data.columns
     if not shown:
         raise ValueError("no run has a history of losses or accuracies")
     rows = (len(shown) + 1) // 2
     figure, axes = canvas(11, 3.4 * rows, rows, min(2, len(shown)))
-    colours = dict(zip(legend, palette(len(legend)), strict=True))
     for panel, column in zip(axes.flat, shown, strict=False):
-        _lines(panel, runs, column, colours)
+        _lines(panel, data, column)
         title(panel, COLUMNS[column])
         panel.set_xlabel("epoch")
         panel.xaxis.get_major_locator().set_params(integer=True)
     for panel in axes.flat[len(shown) :]:
         panel.set_axis_off()
-    handles = [Line2D([], [], color=colours[name], label=literal(name)) for name in legend]
-    if not all(run.finished for run in runs):
+    handles = [Line2D([], [], color=colour, label=literal(name)) for name, colour in data.colours.items()]
+    if not all(curve.is_finished for curve in data.curves):
         handles.append(Line2D([], [], color="#666666", linestyle=":", label="not finished"))
     figure.legend(
         handles=handles,
-        title=literal(legend_title),
+        title=literal(data.legend_title),
         loc="outside right upper",
         frameon=False,
         fontsize=8,
@@ -119,29 +167,32 @@ def palette(count: int) -> list[str]:
     return [matplotlib.colors.to_hex(scale(position)) for position in np.linspace(0, 0.95, count)]
 
 
-def _lines(panel: Axes, runs: Sequence[RunCurve], column: str, colours: Mapping[str, str]) -> None:
-    kept = [run for run in runs if _measured(run.history, column)]
-    lines = [np.column_stack(_points(run.history, column)) for run in kept]
+def _lines(panel: Axes, data: Overlay, column: str) -> None:
+    kept, colours = [curve for curve in data.curves if _measured(curve.history, column)], data.colours
+    lines = [np.column_stack(_points(curve.history, column)) for curve in kept]
     panel.add_collection(
         LineCollection(
             lines,
-            colors=[colours[run.colour_by] for run in kept],
-            linestyles=["-" if run.finished else ":" for run in kept],
+            colors=[colours[curve.colour] for curve in kept],
+            linestyles=["-" if curve.is_finished else ":" for curve in kept],
             linewidths=1.4 if len(kept) <= 30 else 0.7,
             alpha=0.85 if len(kept) <= 30 else max(0.2, 20 / len(kept)),
         )
     )
-    for run, line in zip(kept, lines, strict=True):
+    for curve, line in zip(kept, lines, strict=True):
         if len(line) == 1:
-            panel.plot(*line.T, "o", color=colours[run.colour_by], markersize=4)
+            panel.plot(*line.T, "o", color=colours[curve.colour], markersize=4)
     panel.autoscale_view()
+    limits = data.loss_limits(column)
+    if limits is not None:
+        panel.set_ylim(*limits)
 
 
-def _measured(history: Mapping[str, Sequence[float] | np.ndarray], column: str) -> bool:
+def _measured(history: History, column: str) -> bool:
     return column in history and bool(np.isfinite(np.asarray(history[column], dtype=float)).any())
 
 
-def _points(history: Mapping[str, Sequence[float] | np.ndarray], column: str) -> tuple[np.ndarray, np.ndarray]:
+def _points(history: History, column: str) -> tuple[np.ndarray, np.ndarray]:
     values = np.asarray(history[column], dtype=float)
     epochs = np.asarray(history.get("epoch", np.arange(len(values))), dtype=float)
     kept = np.isfinite(values) & np.isfinite(epochs)
@@ -152,7 +203,7 @@ def _marker(epochs: np.ndarray) -> str:
     return "o" if len(epochs) <= 30 else ""
 
 
-def _mark_phases(panel: Axes, history: Mapping[str, Sequence[float] | np.ndarray], *, named: bool) -> None:
+def _mark_phases(panel: Axes, history: History, *, named: bool) -> None:
     """A line between the last epoch of a phase and the first of the next, whose number may stand at its top."""
     if "phase" not in history:
         return

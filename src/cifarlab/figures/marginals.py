@@ -3,39 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 from cifarlab.figures.style import FAINT, INK, PALETTE, canvas, headline, literal, title
+from cifarlab.figures.surface import Axis
 
 
-def marginal(knob: str, values: Sequence[str], samples: Sequence[ArrayLike], *, metric: str, note: str = "") -> Figure:
-    """Left, every run as a point over a box of quartiles (R5.3); right, the mean with the interquartile range (R5.4).
+@dataclass(frozen=True, kw_only=True)
+class Marginal:
+    """A metric at each value of one knob.
 
-    Args:
-        knob: its name. values: its values in order. samples: for each value the metric's (n,) numbers, possibly none.
-        metric: name of the vertical axis. note: a line under the figure.
+    Attributes:
+        metric: its name.
+        axis: the knob.
+        samples: for each value the (n,) float numbers of its runs, finite, possibly none.
+        note: what the runs run over, in words.
     """
+
+    metric: str
+    axis: Axis
+    samples: Sequence[np.ndarray]
+    note: str = ""
+
+    @property
+    def measured(self) -> list[int]:
+        """The places of the values that have a number."""
+        return [place for place, sample in enumerate(self.samples) if sample.size]
+
+    @property
+    def quartiles(self) -> np.ndarray:
+        """(3, measured) float: mean, lower and upper quartile."""
+        found = [(sample.mean(), *np.percentile(sample, [25, 75])) for sample in self.samples if sample.size]
+        return np.array(found, dtype=float).reshape(-1, 3).T
+
+
+def marginal(data: Marginal) -> Figure:
+    """Left, every run over a box of quartiles (R5.3); right, the mean with the interquartile range (R5.4)."""
+    values = data.axis.values
     figure, axes = canvas(max(7.5, 2.4 + 1.1 * len(values)), 3.6, 1, 2, sharey=True)
-    drawn = [np.asarray(sample, dtype=float) for sample in samples]
-    drawn = [sample[np.isfinite(sample)] for sample in drawn]
-    places = [place for place, sample in enumerate(drawn) if sample.size]
-    _distributions(axes[0, 0], [drawn[place] for place in places], places)
-    _means(axes[0, 1], [drawn[place] for place in places], places)
+    places = data.measured
+    _distributions(axes[0, 0], [data.samples[place] for place in places], places)
+    _means(axes[0, 1], data)
+    names = [f"{literal(value)}\n(n={sample.size})" for value, sample in zip(values, data.samples, strict=True)]
     for panel in axes[0]:
         panel.set_xlim(-0.6, len(values) - 0.4)
-        names = [f"{literal(value)}\n(n={sample.size})" for value, sample in zip(values, drawn, strict=True)]
         panel.set_xticks(range(len(values)), names, rotation=30 if max(map(len, values)) > 12 else 0)
-        panel.set_xlabel(literal(knob))
-    axes[0, 0].set_ylabel(metric)
+        panel.set_xlabel(literal(data.axis.name))
+    axes[0, 0].set_ylabel(data.metric)
     title(axes[0, 0], "every run, with quartiles")
     title(axes[0, 1], "mean with interquartile range")
-    headline(figure, f"{metric} by {knob}")
-    if note:
-        figure.supxlabel(literal(note), fontsize=8, color="#666666")
+    headline(figure, f"{data.metric} by {data.axis.name}")
+    if data.note:
+        figure.supxlabel(literal(data.note), fontsize=8, color="#666666")
     return figure
 
 
@@ -61,11 +84,11 @@ def _distributions(panel: Axes, samples: Sequence[np.ndarray], places: Sequence[
         panel.scatter(place + aside, sample, s=size, alpha=alpha, color=PALETTE[0], linewidths=0, zorder=3)
 
 
-def _means(panel: Axes, samples: Sequence[np.ndarray], places: Sequence[int]) -> None:
-    mean = np.array([sample.mean() for sample in samples])
-    low, high = (np.array([np.percentile(sample, share) for sample in samples]) for share in (25, 75))
-    panel.fill_between(places, low, high, color=PALETTE[0], alpha=0.15, linewidth=0)
+def _means(panel: Axes, data: Marginal) -> None:
+    places, (mean, low, high) = data.measured, data.quartiles
+    if data.axis.is_scale:
+        panel.fill_between(places, low, high, color=PALETTE[0], alpha=0.15, linewidth=0)
     panel.vlines(places, low, high, color=PALETTE[0], linewidth=2, alpha=0.6)
-    panel.plot(places, mean, "o-", color=PALETTE[0], markersize=5)
+    panel.plot(places, mean, "o-" if data.axis.is_scale else "o", color=PALETTE[0], markersize=5)
     for place, value in zip(places, mean, strict=True):
         panel.annotate(f"{value:.4f}", (place, value), textcoords="offset points", xytext=(6, 5), fontsize=8, color=INK)

@@ -69,41 +69,23 @@ def augmentations(original: ArrayLike, augmented: Mapping[str, ArrayLike]) -> Fi
     return _rows(rows, ["original"])
 
 
-def mistakes(
-    images: ArrayLike,
-    labels: ArrayLike,
-    predicted: ArrayLike,
-    confidence: ArrayLike,
-    classes: Sequence[str],
-    *,
-    most: int = 40,
-) -> Figure:
-    """The wrong answers that the net was surest of: what it said in red with its confidence, the truth below.
+def mistakes(images: ArrayLike, predicted: Sequence[str], truth: Sequence[str], *, wrong: int, tested: int) -> Figure:
+    """Wrong answers in the order given: what the net said in red above the picture, the truth below.
 
     Args:
-        images: (N, H, W, 3). labels, predicted: (N,) int in [0, C). confidence: (N,) float in [0, 1].
-        classes: C names. most: how many are shown.
+        images: (M, H, W, 3), those shown. predicted, truth: M texts.
+        wrong: how many answers were wrong. tested: of how many.
     """
-    truth, said, sure = np.asarray(labels), np.asarray(predicted), np.asarray(confidence, dtype=float)
-    wrong = np.flatnonzero(truth != said)
-    shown = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
+    shown = np.asarray(images)
     columns = min(8, max(len(shown), 1))
     rows = max(-(-len(shown) // columns), 1)
     figure, axes = canvas(1.35 * columns, 1.65 * rows + 0.4, rows, columns)
     for axis in axes.flat:
         axis.set_axis_off()
-    for axis, place in zip(axes.flat, shown, strict=False):
-        picture(axis, np.asarray(images)[place], f"{classes[int(said[place])]} {sure[place]:.2f}", FAILED)
-        axis.text(
-            0.5,
-            -0.05,
-            literal(classes[int(truth[place])]),
-            transform=axis.transAxes,
-            ha="center",
-            va="top",
-            fontsize=7.5,
-        )
-    headline(figure, f"{len(wrong)} of {len(truth)} wrong ({len(wrong) / max(len(truth), 1):.2%}), the surest first")
+    for axis, image, above, below in zip(axes.flat, shown, predicted, truth, strict=False):
+        picture(axis, image, above, FAILED)
+        axis.text(0.5, -0.05, literal(below), transform=axis.transAxes, ha="center", va="top", fontsize=7.5)
+    headline(figure, f"{wrong} of {tested} wrong ({wrong / max(tested, 1):.4f}), the surest first")
     return figure
 
 
@@ -141,22 +123,25 @@ def feature_maps(
     """Intermediate features of one picture (R4.5), each map scaled to [0, 1] on its own.
 
     Args:
-        maps: by layer, (C, h, w) float each. channel: with a number, one picture a layer, of this channel (modulo C);
-            without, a row a layer with its first channels.
+        maps: by layer, (C, h, w) float each. channel: with a number, one picture a layer, of this channel; without, a
+            row a layer with its first channels.
         original: (H, W, 3), the picture itself, shown first.
 
     Raises:
-        ValueError: there is no layer.
+        ValueError: there is no layer, or one of them has no such channel.
     """
     layers = {name: np.asarray(values, dtype=float) for name, values in maps.items()}
     if not layers:
         raise ValueError("there is no feature map to show")
     if channel is not None:
-        tiles = [unit(values[channel % len(values)]) for values in layers.values()]
-        names = [
-            f"{_folded(name)}\n{values.shape[1]}x{values.shape[2]}, {channel % len(values)}"
-            for name, values in layers.items()
-        ]
+        narrow = min(layers, key=lambda name: len(layers[name]))
+        if channel >= len(layers[narrow]):
+            raise ValueError(
+                f"channel={channel}: allowed here: 0 to {len(layers[narrow]) - 1}, as {narrow} has no more channels; "
+                "layer=NAME leaves out the layers whose name begins otherwise"
+            )
+        tiles = [unit(values[channel]) for values in layers.values()]
+        names = [f"{_folded(name)}\n{values.shape[1]}x{values.shape[2]}, {channel}" for name, values in layers.items()]
         if original is not None:
             tiles, names = [np.asarray(original), *tiles], ["input", *names]
         return _grid(tiles, names, min(8, len(tiles)))

@@ -83,6 +83,9 @@ class Checked:
 
     def cost(self, job: Job) -> Cost:
         pictures = self._classes_and_size(job)
+        trainer = job.parts["trainer"].arguments
+        if (devices := trainer["devices"] * trainer["num_nodes"]) > 1:
+            job.make_data().per_device(devices)  # refuses what cannot be shared
         groups = ("model", "penalty", "optimizer", "schedule", "trainer", "logger")
         settings = job.parts["settings"].plain()
         read = [settings[key] for key in ("epochs", "finetune")]

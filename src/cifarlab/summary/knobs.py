@@ -24,7 +24,7 @@ def knob_name(axis: str, records: Sequence[Record]) -> str:
 
 
 def knobs_of(record: Record, axes: Iterable[str]) -> dict[str, Any]:
-    """The knobs of a run, with those axes that only its overrides tell."""
+    """The knobs of a run, with its further seeds and those axes that only its overrides tell."""
     knobs = {knob: plain(value) for knob, value in record["knobs"].items()}
     for key, text in record["overrides"].items():
         for name in (key, key.rpartition(".")[2]):

@@ -1,4 +1,4 @@
-"""A sweep directory read back: one row a job, whatever state the jobs are in."""
+"""A sweep directory read back: one row a run, whatever state the runs are in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from cifarlab.summary.knobs import Record, axes_and_others, fill_groups, is_seed, knob_name, knobs_of
-from cifarlab.summary.values import absent, label, ordered, parse
+from cifarlab.summary.values import absent, label, numeric, ordered, parse, plain
 
 CORE = ("name", "status", "key", "group", "seed")
 FACTS = ("epochs", "images_per_second", "parameters", "flops", "peak_memory_bytes", "device", "precision")
@@ -32,14 +32,14 @@ class NothingFound(ValueError):
     """A directory that holds no run."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sweep:
     """What a folder of runs says.
 
     Attributes:
         axes: knobs that tell the settings apart, seeds left out: the swept ones, then others that vary on their own.
         knobs: the axes, then every other knob that varies.
-        runs: a row a job, as `load` returns it.
+        runs: a row a run, as `load` returns it.
         written: the values of an axis in the order of the command.
         objective: what a search was after; None for a grid.
         scales: axes that a search drew from an interval -> ``log`` or ``linear``.
@@ -58,13 +58,18 @@ class Sweep:
     _codes: dict[str, tuple[list[str], np.ndarray]] = field(default_factory=dict, repr=False)
 
     @property
+    def is_finished(self) -> pd.Series:
+        """(runs,) bool: whether a run ended well; only these enter a mean."""
+        return self.runs["status"] == "finished"
+
+    @property
     def finished(self) -> pd.DataFrame:
-        """The jobs that ended well: the only ones that enter a mean."""
-        return self.runs[self.runs["status"] == "finished"]
+        """The runs that ended well."""
+        return self.runs[self.is_finished]
 
     @property
     def is_lost(self) -> pd.Series:
-        """(jobs,) bool: neither finished nor, as a search does, stopped on purpose."""
+        """(runs,) bool: neither finished nor, as a search does, stopped on purpose."""
         return ~self.runs["status"].isin(["finished", "pruned"])
 
     def labels(self, knob: str) -> list[str]:
@@ -72,8 +77,12 @@ class Sweep:
         return self._coded(knob)[0]
 
     def places(self, knob: str) -> np.ndarray:
-        """(jobs,) int: where in `labels` the value of each job stands, -1 for a job without the knob."""
+        """(runs,) int: where in `labels` the value of each run stands, -1 for a run without the knob."""
         return self._coded(knob)[1]
+
+    def is_scale(self, knob: str) -> bool:
+        """Whether the values of a knob are numbers."""
+        return all(numeric(value) for value in self.runs[knob] if not absent(value))
 
     def swept(self) -> list[str]:
         """The axes with at least two values."""
@@ -117,8 +126,7 @@ def read_sweep(sweep_dir: str | Path) -> Sweep:
     records = _records(directory, plan.get("cells", []))
     if not records:
         raise NothingFound(_NOTHING.format(directory=directory))
-    written = {axis: [parse(str(value)) for value in values] for axis, values in plan.get("axes", {}).items()}
-    written = {knob_name(axis, records): values for axis, values in written.items()}
+    written = _written(plan, records)
     for record in records:
         record["knobs"] = knobs_of(record, written)
     axes, varying = axes_and_others(records, [axis for axis in written if not is_seed(axis)], planned=bool(written))
@@ -136,6 +144,18 @@ def read_sweep(sweep_dir: str | Path) -> Sweep:
         objective=search.get("objective"),
         scales={_knob_column(knob_name(axis, records)): scale for axis, scale in search.get("scales", {}).items()},
     )
+
+
+def _written(plan: Mapping[str, Any], records: Sequence[Record]) -> dict[str, list[Any]]:
+    """The values of each swept knob in the order of the command: as the cells have them or, in a ledger of schema 1,
+    whose cells have no knobs, as the command's text has them."""
+    planned = [cell["knobs"] for cell in plan.get("cells", []) if cell.get("knobs")]
+    written: dict[str, list[Any]] = {}
+    for axis, texts in plan.get("axes", {}).items():
+        name = knob_name(axis, records)
+        values = dict.fromkeys(plain(knobs[name]) for knobs in planned if name in knobs)
+        written[name] = list(values) or [parse(str(text)) for text in texts]
+    return written
 
 
 def _refuse(directory: Path) -> None:
@@ -182,7 +202,8 @@ def _record(name: str, folder: Path | None, cell: Mapping[str, Any]) -> Record:
         "key": result.get("key", cell.get("key")),
         "group": result.get("group", cell.get("group")),
         "overrides": dict(_split(str(override)) for override in overrides),
-        "knobs": dict(result.get("knobs") or {}),
+        "seed": result.get("seed", cell.get("seed")),
+        "knobs": {**(cell.get("knobs") or {}), **(result.get("knobs") or {})},
         "error": result.get("error") or fault,
     }
 

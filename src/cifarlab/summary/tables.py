@@ -1,4 +1,4 @@
-"""The two tables of a sweep: a row a job (`runs.csv`), a row a setting over its seeds (`cells.csv`)."""
+"""The two tables of a sweep: a row a run (`runs.csv`), a row a setting over its seeds (`cells.csv`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMN = {"seconds": "seconds_total"}
 
 
 def column(sweep: Sweep, metric: str) -> pd.Series:
-    """(jobs,) float: a metric of every job, NaN where it was not measured."""
+    """(runs,) float: a metric of every run, NaN where it was not measured."""
     name = COLUMN.get(metric, metric)
     found = sweep.runs[name] if name in sweep.runs else pd.Series(np.nan, index=sweep.runs.index)
     return pd.to_numeric(found, errors="coerce").astype(float)
@@ -36,7 +36,8 @@ def cells_table(sweep: Sweep) -> pd.DataFrame:
         table["n" if name == "finished" else name] = np.bincount(codes[status == name], minlength=len(groups))
     done = status == "finished"
     for metric in METRICS:
-        statistics = describe(column(sweep, metric)[done], codes[done], len(groups))
+        bounds = (0.0, 1.0) if metric.endswith("/acc") else (-np.inf, np.inf)
+        statistics = describe(column(sweep, metric)[done], codes[done], len(groups), bounds)
         for statistic in STATISTICS:
             table[f"{metric}_{statistic}"] = statistics[statistic]
     return table.assign(group=groups)
@@ -44,17 +45,16 @@ def cells_table(sweep: Sweep) -> pd.DataFrame:
 
 def score(sweep: Sweep) -> str:
     """What settings are ranked and drawn by: `val/acc`, or `test/acc` in a sweep that kept no validation split."""
-    measured = column(sweep, "val/acc")[sweep.runs["status"] == "finished"].notna().any()
-    tested = column(sweep, "test/acc")[sweep.runs["status"] == "finished"].notna().any()
+    measured = column(sweep, "val/acc")[sweep.is_finished].notna().any()
+    tested = column(sweep, "test/acc")[sweep.is_finished].notna().any()
     return "test/acc" if tested and not measured else "val/acc"
 
 
-def ranked(sweep: Sweep, cells: pd.DataFrame) -> pd.DataFrame:
-    """The settings with a validation accuracy, best first; as met, where nothing was held out for validation."""
-    known = cells[cells["val/acc_mean"].notna()]
-    if known.empty:
-        return cells[cells["n"] > 0]
-    return known.sort_values("val/acc_mean", ascending=False, kind="stable")
+def ranked(cells: pd.DataFrame) -> pd.DataFrame:
+    """The settings by mean validation accuracy, the best first, and last those without a finished run; as met, where
+    nothing was held out for validation."""
+    worth = cells["val/acc_mean"].to_numpy(dtype=float)
+    return cells.iloc[np.lexsort((-np.nan_to_num(worth, nan=-np.inf), cells["n"] == 0))]
 
 
 def setting(sweep: Sweep, row: pd.Series) -> str:
@@ -64,7 +64,7 @@ def setting(sweep: Sweep, row: pd.Series) -> str:
 
 
 def settings_in_words(sweep: Sweep) -> pd.Series:
-    """(jobs,) the setting of every job in words; its own name in a folder where nothing varies."""
+    """(runs,) the setting of every run in words; its own name in a folder where nothing varies."""
     if not sweep.axes:
         return sweep.runs["name"]
     columns = [sweep.runs[axis].tolist() for axis in sweep.axes]
@@ -75,7 +75,7 @@ def settings_in_words(sweep: Sweep) -> pd.Series:
     return pd.Series(words, index=sweep.runs.index)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Noise:
     """How the settings' spread compares with that of seeds: the warnings that a reader must see, and the test."""
 
@@ -101,4 +101,4 @@ def seed_noise(sweep: Sweep, cells: pd.DataFrame) -> Noise:
             f"{metric}, {test.within_sd:.4f} between seeds (one-way analysis of variance, F({test.between_freedom}, "
             f"{test.within_freedom}) = {test.f:.2f}, p = {test.p:.2g} >= 0.05). The ranking below may be chance."
         )
-    return Noise(tuple(warnings), test)
+    return Noise(warnings=tuple(warnings), test=test)

@@ -1,23 +1,22 @@
-"""`summarize`: tables, statistics, figures and the page of a sweep, from whatever jobs exist."""
+"""`summarize`: tables, statistics, figures and the page of a sweep, from whatever runs exist."""
 
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cifarlab.result import write_bytes
 from cifarlab.summary.comparison import compare as compare_values
 from cifarlab.summary.findings import Findings, find
 from cifarlab.summary.history import read_histories
 from cifarlab.summary.load import read_sweep
 from cifarlab.summary.markdown import markdown
 from cifarlab.summary.page import page
-from cifarlab.summary.plots import chosen, drawable, usual
+from cifarlab.summary.plots import chosen, draw, usual
 from cifarlab.summary.tables import cells_table
 
 
@@ -41,21 +40,26 @@ def write_summary(sweep_dir: str | Path, compare: str | None, figures: Sequence[
     """`summarize`, with what was found beside the path of the page."""
     sweep = read_sweep(sweep_dir)
     histories = read_histories(sweep.directory, sweep.runs["name"])
-    known = drawable(sweep, histories)
-    names = list(dict.fromkeys([*usual(sweep, histories), *chosen(known, [*sweep.figures, *figures])]))
+    names = list(dict.fromkeys([*usual(sweep, histories), *chosen(sweep, [*sweep.figures, *figures])]))
     comparison = compare_values(sweep, compare) if compare else None
-    findings = find(sweep, cells_table(sweep), comparison)
+    cells = cells_table(sweep)
 
     folder = sweep.directory / "summary"
     folder.mkdir(exist_ok=True)
-    replace(folder / "runs.csv", csv_text(sweep.runs))
-    replace(folder / "cells.csv", csv_text(findings.cells))
+    write_bytes(folder / "runs.csv", csv_text(sweep.runs))
+    write_bytes(folder / "cells.csv", csv_text(cells))
     if comparison is not None:
-        replace(folder / f"compare_{compare}.csv", csv_text(comparison))
+        write_bytes(folder / f"compare_{compare}.csv", csv_text(comparison))
+    faults: dict[str, str] = {}
     for name in names:
-        replace(folder / f"{name}.png", png(known[name]()))
-    replace(folder / "summary.md", markdown(findings, names).encode())
-    replace(folder / "index.html", page(findings, histories, names).encode())
+        try:
+            write_bytes(folder / f"{name}.png", png(draw(sweep, histories, name)))
+        except Exception as fault:  # whatever is wrong with one picture, the tables and the page do not wait for it
+            faults[name] = f"{type(fault).__name__}: {fault}"
+    findings = find(sweep, cells, comparison, faults)
+    drawn = [name for name in names if name not in faults]
+    write_bytes(folder / "summary.md", markdown(findings, drawn).encode())
+    write_bytes(folder / "index.html", page(findings, histories, drawn).encode())
     return folder / "index.html", findings
 
 
@@ -69,16 +73,3 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Put a file in place in one step: a reader sees the old one or the new one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -61,9 +61,8 @@ def refuse_broken_weights(net: nn.Module, when: str) -> None:
     are_finite = torch.stack([value.isfinite().all() for value in floats.values()]).tolist()
     broken = [name for name, is_finite in zip(floats, are_finite, strict=True) if not is_finite]
     if broken:
-        raise Diverged(
-            f"the weights became NaN or infinite {when}: {broken[0]}, {len(broken)} of {len(floats)} tensors"
-        )
+        count = f"{len(broken)} of {len(floats)} tensors"
+        raise Diverged(f"the weights became NaN or infinite {when}: {count}, the first is {broken[0]}")
 
 
 def refuse_broken_metrics(metrics: Mapping[str, float], when: str) -> None:

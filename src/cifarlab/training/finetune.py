@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Lt
@@ -14,6 +15,7 @@ from cifarlab.training.schedules import Budget
 from cifarlab.training.step.classifier import MakeOptimizer, MakeSchedule, classifier_of
 
 
+@dataclass(frozen=True, kw_only=True)
 class Finetune:
     """The two phases of a run (report R5.6). Each has an optimizer of its own and the whole schedule over its length.
 
@@ -24,16 +26,9 @@ class Finetune:
         keep_statistics: in the second phase too, batch norms outside of the head keep the statistics they came with.
     """
 
-    def __init__(
-        self,
-        *,
-        head_epochs: Annotated[int, Ge(1)] | Annotated[float, Gt(0), Lt(1)] = 0.5,
-        lr: Annotated[float, Gt(0)] = 1e-5,
-        keep_statistics: bool = False,
-    ) -> None:
-        self.head_epochs = head_epochs
-        self.lr = lr
-        self.keep_statistics = keep_statistics
+    head_epochs: Annotated[int, Ge(1)] | Annotated[float, Gt(0), Lt(1)] = 0.5
+    lr: Annotated[float, Gt(0)] = 1e-5
+    keep_statistics: bool = False
 
     def lengths(self, epochs: int) -> tuple[int, int]:
         """Epochs of the first phase and of the second, each at least one.

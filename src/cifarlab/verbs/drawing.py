@@ -105,17 +105,19 @@ def confusion(subject: Subject, options: Options) -> Figure:
 def mistakes(subject: Subject, options: Options) -> Figure:
     """The wrong answers that the net was surest of."""
     found = subject.predictions(options.split)
-    shown = subject.data.split(options.split)
-    for place in found.mistakes()[:LISTED]:
-        said, truth = (shown.classes[kind[place]] for kind in (found.predicted, found.labels))
-        print(f"image={place}: {said} {found.confidence[place]:.4f}, in truth {truth}")
+    data = subject.data.split(options.split)
+    wrong = found.mistakes()
+    said, truth = ([data.classes[kind] for kind in kinds[wrong]] for kinds in (found.predicted, found.labels))
+    sure = found.confidence[wrong]
+    for place, *words in list(zip(wrong, said, sure, truth, strict=True))[:LISTED]:
+        print("image={}: {} {:.4f}, in truth {}".format(place, *words))
+    shown = slice(options.most or MOST_MISTAKES)
     return pictures.mistakes(
-        _pixels(shown.images),
-        found.labels,
-        found.predicted,
-        found.confidence,
-        shown.classes,
-        most=options.most or MOST_MISTAKES,
+        _pixels(data.images[wrong[shown]]),
+        [f"{name} {share:.2f}" for name, share in zip(said[shown], sure[shown], strict=True)],
+        truth[shown],
+        wrong=len(wrong),
+        tested=len(found.labels),
     )
 
 
@@ -140,14 +142,9 @@ def ascent(subject: Subject, options: Options) -> Figure:
     return pictures.ascent(result.image, result.scores, name=name)
 
 
+# All of `OfVisualize` but the curves, which need no net and no torch.
 DRAWN: Mapping[str, Callable[[Subject, Options], Figure]] = {
-    "samples": samples,
-    "augmentations": augmentations,
-    "filters": filters,
-    "features": features,
-    "confusion": confusion,
-    "mistakes": mistakes,
-    "ascent": ascent,
+    function.__name__: function for function in (samples, augmentations, filters, features, confusion, mistakes, ascent)
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -9,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from cifarlab.job.configure import describe_call
 from cifarlab.job.trained import evaluate_again
 from cifarlab.result import SCHEMA, write_json, write_text
+from cifarlab.training.divergence import Diverged
 from cifarlab.verbs.command_line import leave
 
 
@@ -45,6 +47,9 @@ def evaluate(config: DictConfig) -> None:
         _evaluate(describe_call(Options, given, key="")())
     except ValueError as error:
         leave(error)
+    except Diverged as error:
+        print(f"diverged: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _evaluate(options: Options) -> None:

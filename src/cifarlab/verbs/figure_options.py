@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Ge, Gt, Le
 from omegaconf import DictConfig, OmegaConf
 
+from cifarlab.figures import OfVisualize
 from cifarlab.job.configure import ConfigError, config_parameters, describe_call, unknown
 
 # What each figure reads of the options; the others are refused beside it.
-READS: Mapping[str, tuple[str, ...]] = {
+READS: Mapping[OfVisualize, tuple[str, ...]] = {
     "samples": ("split", "per_class"),
     "augmentations": ("split", "image", "draws"),
     "curves": (),
@@ -26,7 +26,6 @@ READS: Mapping[str, tuple[str, ...]] = {
 OF_ANY = ("figure", "run", "seed", "allow")
 OF_A_NET = ("weights", "classes")
 WITHOUT_WEIGHTS = ("samples", "augmentations", "curves")
-INTERPOLATION = re.compile(r"\$\{(\w+)\}")
 
 
 class Options:
@@ -45,7 +44,7 @@ class Options:
         draws: augmented copies of the picture.
         most: filters or mistakes shown at most; null is all filters, 40 mistakes.
         rgb: a filter as one picture in colour, or each of its channels apart.
-        channel: which channel of each layer; null shows the first twelve.
+        channel: which channel of each layer, one that all of them have; null shows the first twelve.
         layer: only layers whose name begins so.
         size: side in pixels of the picture that the net is given; null leaves the data's, or what the net was made for.
         label: index of the class to climb.
@@ -57,7 +56,7 @@ class Options:
     def __init__(
         self,
         *,
-        figure: Literal["samples", "augmentations", "curves", "filters", "features", "confusion", "mistakes", "ascent"],
+        figure: OfVisualize,
         run: str | None = None,
         weights: str | None = None,
         classes: Annotated[int, Ge(1), Le(100_000)] | None = None,
@@ -77,7 +76,7 @@ class Options:
         lr: Annotated[float, Gt(0)] = 0.1,
         raw: bool = False,
     ) -> None:
-        self.figure: str = figure
+        self.figure: OfVisualize = figure
         self.run = None if run is None else Path(run)
         self.weights = None if weights is None else Path(weights)
         self.classes = classes
@@ -126,9 +125,9 @@ def read_options(config: DictConfig, typed: Mapping[str, str]) -> Options:
 
 def _unread(config: DictConfig, typed: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
     """What was typed and would change nothing: options of other figures, choices beside a run, keys nobody knows."""
-    figure = str(values.get("figure"))
+    figure: Any = values.get("figure")
     beside_run = values.get("run") is not None
-    read = [*OF_ANY, *READS[figure]] if figure in READS else list(NAMES)
+    read = [*OF_ANY, *READS[figure]] if figure in get_args(OfVisualize) else list(NAMES)
     if not beside_run and figure not in WITHOUT_WEIGHTS:
         read += OF_A_NET
     shown = f"figure={figure} with run=" if beside_run else f"figure={figure}"
@@ -137,7 +136,7 @@ def _unread(config: DictConfig, typed: Mapping[str, str], values: Mapping[str, A
         for key, text in typed.items()
         if key in NAMES and key not in read
     ]
-    from cifarlab.job.nodes import SHORT_NAMES  # with torch, which a figure of curves needs not
+    from cifarlab.job.nodes import INTERPOLATION, SHORT_NAMES  # with torch, which a figure of curves needs not
 
     short_names = (name for group in ("model", "data", "trainer") for name in SHORT_NAMES[group])
     composed = {*short_names, *INTERPOLATION.findall(OmegaConf.to_yaml(config))}

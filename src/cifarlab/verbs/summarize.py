@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cifarlab.figures import OF_A_SWEEP
+
 if TYPE_CHECKING:
     from cifarlab.summary.findings import Findings
 
-HELP = """\
+HELP = f"""\
 usage: python summarize.py SWEEP_DIR [compare=KNOB] [figures=[NAME,...]]
 
-Rebuilds SWEEP_DIR/summary/ from whatever jobs exist: runs.csv (a row a job), cells.csv (a row a setting, with mean,
-standard deviation and 95 % interval over its seeds), summary.md, index.html and the figures. SWEEP_DIR is a sweep's
-folder (multirun/NAME) or any folder of runs (outputs).
+Rebuilds SWEEP_DIR/summary/ from whatever runs exist: runs.csv (a row a run), cells.csv (a row a setting: mean and
+standard deviation over its seeds, from three on with a 95 % interval), summary.md, index.html and the figures.
+SWEEP_DIR is a sweep's folder (multirun/NAME) or any folder of runs (outputs).
 
   compare=KNOB        compare the values of a knob in pairs, over all runs that are alike in everything else
-  figures=[NAME,...]  further figures: heatmap_X_Y, marginal_X, grid3d_X_Y_Z, curves, cost (X, Y, Z: swept knobs)
+  figures=[NAME,...]  further figures: {", ".join(OF_A_SWEEP)} (X, Y, Z: swept knobs)
 
 Prints the best settings and, on the last line, the path of the page. Exit code 1: no run found, 2: a wrong argument."""
 
@@ -30,7 +32,7 @@ class UsageError(ValueError):
     """The command line cannot be understood."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Arguments:
     """The command line of summarize.py."""
 
@@ -62,7 +64,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         raise UsageError(f"expected one SWEEP_DIR, got {len(paths)}: {' '.join(paths) or 'none'}")
     if compare == "":
         raise UsageError("compare= needs the name of a knob")
-    return Arguments(paths[0], compare, figures)
+    return Arguments(sweep_dir=paths[0], compare=compare, figures=figures)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,7 +119,7 @@ def report(findings: Findings) -> None:
             console.print(shown)
     for sentence in verdict(findings):
         console.print(escape(sentence), highlight=False)
-    for warning in findings.noise.warnings:
+    for warning in findings.warnings:
         console.print(f"[bold yellow]Warning:[/bold yellow] {escape(warning)}", highlight=False)
 
 

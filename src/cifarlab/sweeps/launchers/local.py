@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from multiprocessing import connection
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, MinLen
 
 from cifarlab.sweeps.launchers.launching import GRACE, CellLauncher, CellRun
+from cifarlab.sweeps.launchers.mps import shared_gpus
+from cifarlab.sweeps.launchers.packing import MOST, Packing
 from cifarlab.sweeps.launchers.processes import Worker, start_server
 from cifarlab.sweeps.launchers.seats import Seats
+from cifarlab.sweeps.ledger import read_outcome
 
 PATIENCE = 0.5  # seconds between two looks at whether the sweep was asked to stop
 
@@ -29,24 +33,30 @@ class LocalLauncher(CellLauncher):
 
     Args:
         jobs: how many run at once; null: as many as the GPUs have places for, without a GPU one a core.
-        jobs_per_gpu: how many jobs of one device share a GPU.
+        jobs_per_gpu: how many jobs of one device share a GPU; ``auto`` finds out with the first cells, from one job to
+            eight, as long as that trains more pictures a second in all.
         threads: CPU threads of a job; null: the cores divided among the jobs.
         gpus: names of the GPUs to use, as CUDA_VISIBLE_DEVICES takes them; null: all that this process sees.
+        mps: ``auto`` starts NVIDIA's multi-process service for jobs that share a GPU, where the machine has it and it
+            does not run, and stops it afterwards; false does not.
     """
 
     def __init__(
         self,
         *,
         jobs: Annotated[int, Ge(1)] | None = None,
-        jobs_per_gpu: Annotated[int, Ge(1)] = 1,
+        jobs_per_gpu: Annotated[int, Ge(1)] | Literal["auto"] = 1,
         threads: Annotated[int, Ge(1)] | None = None,
         gpus: Annotated[tuple[int | str, ...], MinLen(1)] | None = None,
+        mps: Literal["auto", False] = "auto",
     ) -> None:
         super().__init__()
         self.jobs = jobs
-        self.jobs_per_gpu = jobs_per_gpu
+        self.packing = Packing() if jobs_per_gpu == "auto" else None
+        self.jobs_per_gpu = MOST if jobs_per_gpu == "auto" else jobs_per_gpu
         self.threads = threads
         self.gpus = None if gpus is None else tuple(map(str, gpus))
+        self.mps = mps
         self._machine: Machine | None = None
 
     def slots(self) -> int:
@@ -58,7 +68,14 @@ class LocalLauncher(CellLauncher):
             return
         machine = self._machine = self.share_among(waiting)
         start_server(machine.threads)
-        workers = Workers(machine.threads)
+        share = self.mps == "auto" and machine.seats is not None and self.jobs_per_gpu > 1
+        with shared_gpus(share) as environment:
+            yield from self._run(chain([waiting], cells), machine, Workers(machine.threads, environment))
+
+    def _run(
+        self, cells: Iterator[CellRun], machine: Machine, workers: Workers
+    ) -> Iterator[tuple[CellRun, str | None]]:
+        waiting: CellRun | None = None
         stopping = _Stopping()
         try:
             while True:
@@ -67,7 +84,7 @@ class LocalLauncher(CellLauncher):
                     gpus = machine.take(waiting) if waiting else None
                     if waiting is None or gpus is None:
                         break
-                    workers.give(waiting, gpus)
+                    workers.give(waiting, gpus, sharing=machine.sharing)
                     waiting = None
                 if not workers.busy:
                     break
@@ -75,11 +92,19 @@ class LocalLauncher(CellLauncher):
                 stopping.look(self.stop_requests, workers.busy)
                 for worker, cell in workers.done():
                     machine.give_back(worker.gpus)
+                    self._learn(worker, cell, machine)
                     yield cell, worker.cause_of_death()
             if waiting is not None:
                 yield waiting, None
         finally:
             workers.end()
+
+    def _learn(self, worker: Worker, cell: CellRun, machine: Machine) -> None:
+        """Let the speed of a cell say how many jobs a GPU is given from now on."""
+        if self.packing is None or machine.seats is None:
+            return
+        self.packing.learn(read_outcome(cell.directory).get("images_per_second"), jobs=worker.sharing)
+        machine.seats.per_gpu = self.packing.jobs
 
     def share_among(self, cell: CellRun) -> Machine:
         """How this machine is divided among cells like this one."""
@@ -93,7 +118,8 @@ class LocalLauncher(CellLauncher):
             fitting = cores // cell.devices
         jobs = self.jobs or max(1, fitting)
         threads = self.threads or max(1, cores // (jobs * cell.devices))
-        return Machine(jobs, threads, Seats(gpus, self.jobs_per_gpu) if gpus else None)
+        per_gpu = self.jobs_per_gpu if self.packing is None else self.packing.jobs
+        return Machine(jobs, threads, Seats(gpus, per_gpu) if gpus else None)
 
 
 @dataclass(frozen=True)
@@ -113,6 +139,11 @@ class Machine:
     def has_place(self, running: list[Worker]) -> bool:
         return len(running) < self.jobs and (self.seats is None or self.seats.free > 0)
 
+    @property
+    def sharing(self) -> int:
+        """How many jobs a GPU is given now."""
+        return 1 if self.seats is None else self.seats.per_gpu
+
     def take(self, cell: CellRun) -> tuple[str, ...] | None:
         """The GPUs for a cell, none on the CPU; None while they are taken."""
         return () if self.seats is None else self.seats.take(cell.devices)
@@ -127,14 +158,16 @@ class Workers:
 
     Args:
         threads: CPU threads of each.
+        environment: further variables of theirs.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, environment: Mapping[str, str]) -> None:
         self.threads = threads
+        self.environment = environment
         self.busy: list[Worker] = []
         self.idle: list[Worker] = []
 
-    def give(self, cell: CellRun, gpus: tuple[str, ...]) -> None:
+    def give(self, cell: CellRun, gpus: tuple[str, ...], sharing: int) -> None:
         """Hand a cell to an idle worker with these GPUs, or to a new one.
 
         A run on several devices gets a worker of its own, in which Lightning has not started a run before.
@@ -144,7 +177,8 @@ class Workers:
             worker = fitting[0]
             self.idle.remove(worker)
         else:
-            worker = Worker(threads=self.threads, gpus=gpus)
+            worker = Worker(threads=self.threads, gpus=gpus, environment=self.environment)
+        worker.sharing = sharing
         self.busy.append(worker)
         worker.give(cell)
 

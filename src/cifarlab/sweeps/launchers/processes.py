@@ -38,6 +38,7 @@ class Worker:
 
     Attributes:
         cell: the one that it has; None while it is idle.
+        sharing: how many jobs its GPU was given when it took that.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Worker:
     ) -> None:
         self.gpus = gpus
         self.cell: CellRun | None = None
+        self.sharing = 1
         self._killed_here = False
         variables = dict(os.environ) | _threads_in_environment(threads) | dict(environment or {})
         if gpus:

@@ -6,6 +6,7 @@ they are used. They are written beside their place and moved there, and open wit
 
 from __future__ import annotations
 
+import errno
 import math
 import secrets
 from collections.abc import Iterator, Mapping
@@ -166,9 +167,9 @@ def read_checkpoint(path: Path, *, key: str | None = None, mmap: bool = False) -
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         if not isinstance(content["state_dict"], Mapping):
             raise TypeError
-    except OSError:
-        raise
-    except Exception:  # torch has many for a file like this, and advises to let it run code
+    except Exception as error:  # torch has many for a file that is none, and advises to let it run code
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is a file that is too short to map
+            raise
         raise ValueError(f"{path} is damaged, or no checkpoint of a run: {start_over(path)}") from None
     found = content.get("key")
     if key is not None and found not in (None, key):

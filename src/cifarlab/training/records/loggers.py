@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -18,6 +19,7 @@ from cifarlab.result import Scalar
 log = getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Loggers:
     """The loggers of a run; several may be on (``logger=[tensorboard,csv]``).
 
@@ -28,13 +30,15 @@ class Loggers:
         mlflow: MLflow in ``mlruns/`` unless MLFLOW_TRACKING_URI says otherwise; needs the extra ``mlflow``.
     """
 
-    def __init__(
-        self, *, tensorboard: bool = False, csv: bool = False, wandb: bool = False, mlflow: bool = False
-    ) -> None:
-        for name, wanted in (("wandb", wandb), ("mlflow", mlflow)):
-            if wanted and importlib.util.find_spec(name) is None:
+    tensorboard: bool = False
+    csv: bool = False
+    wandb: bool = False
+    mlflow: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("wandb", "mlflow"):
+            if getattr(self, name) and importlib.util.find_spec(name) is None:
                 raise ValueError(f"logger={name}: not installed; install it with: pip install -e '.[{name}]'")
-        self.tensorboard, self.csv, self.wandb, self.mlflow = tensorboard, csv, wandb, mlflow
 
     def make(self, directory: Path) -> list[RunLogger]:
         """The loggers of a run, writing below its directory. One that cannot be made is said and left out."""

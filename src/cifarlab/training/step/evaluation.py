@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from cifarlab.data.module import ImageData
+from cifarlab.training.divergence import refuse_broken_metrics
 from cifarlab.training.step.classifier import Classifier
 
 
@@ -58,9 +59,14 @@ class Evaluation:
 
 
 def evaluate(classifier: Classifier, data: ImageData, trainer: Trainer) -> Evaluation:
-    """Run the test split once through the net as it is."""
+    """Run the test split once through the net as it is.
+
+    Raises:
+        Diverged: the loss is NaN or infinite.
+    """
     trainer.test(classifier, datamodule=data, verbose=False)
     measured = {name: value for name, value in classifier.measured.items() if name.startswith("test/")}
+    refuse_broken_metrics(measured, "in the test")
     logits, labels = classifier.test_outputs()
     return Evaluation(
         metrics=measured | macro_averages(logits, labels, data.num_classes) | accuracy_by_origin(logits, labels, data),
@@ -83,14 +89,14 @@ def macro_averages(logits: Tensor, labels: Tensor, num_classes: int) -> dict[str
 
 
 def accuracy_by_origin(logits: Tensor, labels: Tensor, data: ImageData) -> dict[str, float]:
-    """CINIC-10's test accuracy on its CIFAR and its ImageNet pictures apart: the shift between the two is the point.
+    """Test accuracy by where the pictures come from, as ``test/acc_ORIGIN``, for a data set of several origins.
 
-    Empty for a data set of one origin, and where several devices have shared the split and mixed its order.
+    Empty for any other, and where several devices have shared the split and mixed its order.
     """
-    origin = data.split("test").extra.get("origin")
-    if origin is None or data.trainer is None or data.trainer.world_size > 1:
+    origins = data.source.origins
+    if not origins or (data.trainer is not None and data.trainer.world_size > 1):
         return {}
+    origin = data.split("test").extra["origin"].cpu()
     correct = (logits.argmax(dim=1) == labels).double()
-    names = enumerate(("cifar", "imagenet"))
-    parts = {name: correct[origin.cpu() == number] for number, name in names}
+    parts = {name: correct[origin == number] for number, name in enumerate(origins)}
     return {f"test/acc_{name}": part.mean().item() for name, part in parts.items() if len(part)}

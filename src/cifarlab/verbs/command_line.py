@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.explain import explain
-from cifarlab.paths import expanded
+from cifarlab.verbs.paths import expanded
 
 # In a wheel the tree lies inside the package, in a checkout at the top of the repository.
 PACKAGED_CONF = Path(__file__).resolve().parents[1] / "conf"

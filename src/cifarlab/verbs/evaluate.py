@@ -8,10 +8,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.job.configure import describe_call
 from cifarlab.job.trained import evaluate_again
-from cifarlab.paths import expanded
 from cifarlab.result import SCHEMA, write_json, write_text
 from cifarlab.training.divergence import Diverged
 from cifarlab.verbs.command_line import leave
+from cifarlab.verbs.paths import expanded
 
 
 class DataSets:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.figures import OfVisualize
 from cifarlab.job.configure import ConfigError, config_parameters, describe_call, unknown
-from cifarlab.paths import expanded
+from cifarlab.verbs.paths import expanded
 
 # What each figure reads of the options; the others are refused beside it.
 READS: Mapping[OfVisualize, tuple[str, ...]] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cifarlab.figures import OF_A_SWEEP
-from cifarlab.paths import expanded
+from cifarlab.verbs.paths import expanded
 
 if TYPE_CHECKING:
     from cifarlab.summary.findings import Findings

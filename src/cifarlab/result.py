@@ -78,6 +78,7 @@ class Result:
     device: str | None = None
     precision: str | None = None
     step: str | None = None
+    not_recorded: str | None = None
     started: str | None = None
     sittings: int = 1
     parent: str | None = None

@@ -133,6 +133,29 @@ def test_a_damaged_cache_is_packed_again(tmp_path, tiny, damage):
     assert len(path.read_bytes()) == len(whole)
 
 
+class Payload:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_no_code_in_a_cache_is_run(tmp_path, tiny):
+    write_tiny(tmp_path)
+    tiny.prepare(tmp_path)
+    path, ran = tmp_path / "cifar10-v1.pt", tmp_path / "ran"
+    content = torch.load(path, weights_only=True)
+    path.unlink()
+    torch.save(content | {"fingerprint": Payload(ran)}, path)
+    assert cache.read(path) is None
+    assert not ran.exists()
+    torch.load(path, weights_only=False)  # this is what it would have done
+    assert ran.exists()
+
+
 def test_a_cache_that_cannot_lie_beside_the_data_lies_with_the_user(tmp_path, tiny, user_cache, monkeypatch):
     write_tiny(tmp_path)
     monkeypatch.setattr(cache, "writable", lambda folder: folder != tmp_path)

@@ -33,6 +33,17 @@ class Numbered(Source):
         return sets
 
 
+class OneSplit(Numbered):
+    """The same without a val split of its own."""
+
+    name = "one_split"
+    has_val = False
+
+    def read(self, root):
+        sets = super().read(root)
+        return {split: sets[split] for split in ("train", "test")}
+
+
 def data(tmp_path, source=None, **arguments):
     return ImageData(Augment(), Seeds.same(0), source=source or Numbered(), root=str(tmp_path), **arguments)
 
@@ -88,6 +99,20 @@ def test_train_comes_in_a_new_order_each_epoch_and_evaluation_in_its_own(tmp_pat
     assert numbers(set_.val_dataloader()) == list(range(100, 120))
     assert [len(place) for place in set_.test_dataloader()] == [7, 7, 6]
     assert numbers(set_.batches("train")) == list(range(100))
+
+
+def test_the_split_seed_chooses_what_is_held_out_and_the_training_seeds_do_not(tmp_path):
+    def held_out(seed, **named):
+        set_ = ImageData(Augment(), Seeds.same(seed), source=OneSplit(), root=str(tmp_path), **named)
+        return sorted(set_.split("val").images[:, 0, 0, 0].tolist())
+
+    plain = held_out(0, val_fraction=0.2)
+    assert len(plain) == 20
+    assert held_out(0, val_fraction=0.2, split_seed=1) != plain
+    assert held_out(1, val_fraction=0.2) == plain
+    few = held_out(0, val_fraction=0.5, limit=30)
+    assert len(few) == 30
+    assert held_out(0, val_fraction=0.5, limit=30, split_seed=1) != few
 
 
 def test_eval_crop_moves_val_and_test_and_always_alike(tmp_path):

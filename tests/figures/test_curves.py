@@ -67,6 +67,8 @@ def test_a_diverged_run_does_not_flatten_the_losses():
     accuracy, loss = overlay(drawn(9e4, False)).axes[:2]
     assert loss.get_ylim() == pytest.approx((0.95, 2.05))
     assert accuracy.get_ylim()[0] < 0.1
+    titles = [panel.get_title(loc="left") for panel in (accuracy, loss)]
+    assert titles == ["validation accuracy", "validation loss (cut to finished runs)"]
     assert drawn(9e4, True).loss_limits("val/loss") is None
     assert drawn(1.5, False).loss_limits("val/acc") is None
 

@@ -113,6 +113,11 @@ def test_an_outcome_that_cannot_be_read_is_damaged_and_an_absent_one_is_none(tmp
     assert str(tmp_path / "result.json") in found["error"]
 
 
+def test_a_result_of_another_key_says_nothing_of_a_cell(tmp_path: Path) -> None:
+    finished(tmp_path / "cell", A)
+    assert (status_of(tmp_path / "cell", A), status_of(tmp_path / "cell", B)) == ("finished", "missing")
+
+
 def hold(directory: Path, key: str) -> subprocess.Popen[str]:
     """Another process that holds a cell until it is killed."""
     (directory / ".locks").mkdir()

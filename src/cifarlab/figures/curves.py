@@ -107,6 +107,10 @@ class Overlay:
         """Legend entry -> colour."""
         return dict(zip(self.legend, palette(len(self.legend)), strict=True))
 
+    def title(self, column: str) -> str:
+        """A panel's title, which says so if something lies outside of the panel."""
+        return COLUMNS[column] + (" (cut to finished runs)" if self.loss_limits(column) else "")
+
     def loss_limits(self, column: str) -> tuple[float, float] | None:
         """What a panel of losses shows: where the finished runs were, if others left it; None for all there is."""
         values = {
@@ -140,7 +144,7 @@ def overlay(data: Overlay) -> Figure:
     figure, axes = canvas(11, 3.4 * rows, rows, min(2, len(shown)))
     for panel, column in zip(axes.flat, shown, strict=False):
         _lines(panel, data, column)
-        title(panel, COLUMNS[column])
+        title(panel, data.title(column))
         panel.set_xlabel("epoch")
         panel.xaxis.get_major_locator().set_params(integer=True)
     for panel in axes.flat[len(shown) :]:

@@ -160,6 +160,8 @@ def ranking(findings: Findings) -> pd.DataFrame:
     metric = score(findings.sweep)
     for name, statistic in ((metric, "mean"), ("sd", "sd"), ("low", "low"), ("high", "high")):
         shown[name] = rows[f"{metric}_{statistic}"]
+    if (rows["n"] < FEWEST).all():
+        shown = shown.drop(columns=["low", "high"])
     shown["val/loss"] = rows["val/loss_mean"]
     shown["seconds"] = rows["seconds_mean"].round(1)
     return shown

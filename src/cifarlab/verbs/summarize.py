@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cifarlab.figures import OF_A_SWEEP
+from cifarlab.verbs.paths import expanded
 
 if TYPE_CHECKING:
     from cifarlab.summary.findings import Findings
@@ -64,7 +65,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         raise UsageError(f"expected one SWEEP_DIR, got {len(paths)}: {' '.join(paths) or 'none'}")
     if compare == "":
         raise UsageError("compare= needs the name of a knob")
-    return Arguments(sweep_dir=paths[0], compare=compare, figures=figures)
+    return Arguments(sweep_dir=str(expanded(paths[0])), compare=compare, figures=figures)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -38,7 +38,10 @@ def train(config: DictConfig) -> Result:
         leave(error)
     if done is None:
         write_job(job, directory)  # after the checks: a refused run must not overwrite the config of another
-        done = job.execute(directory)
+        try:
+            done = job.execute(directory)
+        except ValueError as error:  # the checkpoints that are there cannot be gone on with
+            leave(error)
     return finish(done)
 
 

@@ -182,9 +182,17 @@ def test_a_kill_between_the_two_files_loses_nothing(small_run: SmallRun, tmp_pat
     assert torch.load(tmp_path / "parts" / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 1
     result = small_run(tmp_path / "parts", recipe=Recipe(epochs=3))
     assert (result.status, result.metrics) == ("finished", whole.metrics)
-    best = BestWeights(tmp_path / "parts", OURS)
-    best.restore({"best": [0.9, -0.1], "epoch": 0, "by": "val/acc"}, last_epoch=whole.selected["epoch"] - 1)  # type: ignore[index]
-    assert best.takes(1, val(0.1, 1.0))
+
+
+@pytest.mark.parametrize(("last_epoch", "takes"), [(4, True), (5, False), (6, False)])
+def test_an_epoch_that_is_repeated_takes_the_place_of_its_own_weights(
+    tmp_path: Path, last_epoch: int, takes: bool
+) -> None:
+    """Where the digits differ a little the second time, it must not be tested as the best epoch before it."""
+    best = BestWeights(tmp_path, OURS)
+    save_weights(best.path, nn.Linear(2, 2), key=OURS, epoch=5)
+    best.restore({"best": [0.9, -0.1], "epoch": 3, "by": "val/acc"}, last_epoch)
+    assert best.takes(last_epoch + 1, val(0.89, 0.1)) is takes
 
 
 def test_weights_of_another_epoch_altogether_are_refused(small_run: SmallRun, tmp_path: Path) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from cifarlab.training.step.evaluation import Evaluation, macro_averages
+from cifarlab.data.augment import Augment
+from cifarlab.data.cinic import CINIC10
+from cifarlab.data.digits import Digits
+from cifarlab.data.module import ImageData
+from cifarlab.data.seeds import Seeds
+from cifarlab.training.step.evaluation import Evaluation, accuracy_by_origin, macro_averages
 
 
 @pytest.fixture
@@ -42,3 +50,28 @@ def test_rows_of_the_confusion_matrix_are_true_classes(evaluation: Evaluation) -
 def test_the_report_names_classes_and_support(evaluation: Evaluation) -> None:
     row = next(line for line in evaluation.report().splitlines() if line.split()[:1] == ["d"])
     assert row.split() == ["d", "0.0000", "0.0000", "0.0000", str(int((evaluation.labels == 3).sum()))]
+
+
+def png(path: Path, value: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 32), (value, value, value)).save(path)
+
+
+def test_accuracy_by_origin_goes_by_the_pictures_names(tmp_path: Path) -> None:
+    names = ("cifar10-train-1.png", "cifar10-test-2.png", "n02_3.png")
+    for folder in ("train", "valid", "test"):
+        for label in ("cat", "dog"):
+            for name in names:
+                png(tmp_path / folder / label / name, 100)
+    data = ImageData(Augment(), Seeds.same(0), source=CINIC10(), root=str(tmp_path))
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    # Right about every ImageNet picture and one of CIFAR's four: each class has two of CIFAR before one of ImageNet.
+    predicted = torch.tensor([0, 1, 0, 0, 0, 1])
+    logits = torch.nn.functional.one_hot(predicted, 2).float()
+    found = accuracy_by_origin(logits, labels, data)
+    assert found == {"test/acc_cifar": 0.25, "test/acc_imagenet": 1.0}
+
+
+def test_a_set_of_one_origin_has_no_accuracies_by_it() -> None:
+    data = ImageData(Augment(), Seeds.same(0), source=Digits(), limit=10)
+    assert accuracy_by_origin(torch.zeros(10, 10), torch.zeros(10, dtype=torch.int64), data) == {}

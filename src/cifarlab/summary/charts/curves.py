@@ -42,7 +42,7 @@ def _view(data: Overlay, column: str) -> View:
         )
         for entry, colour in data.colours.items()
     ]
-    axis = {"title": {"text": COLUMNS[column]}, "autorange": True}
+    axis = {"title": {"text": data.title(column)}, "autorange": True}
     limits = data.loss_limits(column)
     if limits is not None:
         axis |= {"autorange": False, "range": limits}

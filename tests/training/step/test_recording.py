@@ -247,6 +247,7 @@ def test_a_net_that_cannot_be_recorded_trains_as_if_nobody_had_tried(
     assert failed.losses == pytest.approx(plain.losses, rel=1e-3)
     with pytest.raises(ValueError, match=r"trainer\.record=true: recording failed"):
         train(tmp_path, Asks(), device=device, record=True, steps=12)
+    assert train(tmp_path, small_net(), device=device, steps=12).step_kind == "recorded"  # in the same process
 
 
 def test_an_optimizer_that_counts_on_the_host_is_not_recorded(tmp_path: Path, stand_in: Callable[..., None]) -> None:

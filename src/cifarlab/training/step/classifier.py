@@ -192,6 +192,8 @@ class Classifier(LightningModule):
 
     def on_fit_end(self) -> None:
         """Drop what was recorded, before the weights that it reads and writes are moved to another place."""
+        if self._recorder is not None and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         self._was_recorded = self._was_recorded or (self._recorder is not None and self._recorder.recorded)
         self._recorder = self._val_recorder = None
 

@@ -10,7 +10,7 @@ are steps of the run like all others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -31,7 +31,7 @@ class Graphs:
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)
-        self._pool: Any = None
+        self._pool = torch.cuda.graph_pool_handle()
 
     def call(self, function: Callable[[], None]) -> None:
         """Run as it is, on the stream that will record, to which autograd then keeps."""
@@ -43,15 +43,19 @@ class Graphs:
     def record(self, function: Callable[[], None]) -> Replay:
         """What repeats the function's work on the device, and none of its Python."""
         graph = torch.cuda.CUDAGraph()
-        generator = torch.cuda.default_generators[self._stream.device_index]
-        before = generator.clone_state()
+        device = self._stream.device_index
+        stream, generator = torch.cuda.current_stream(), torch.cuda.default_generators[device]
+        numbers = generator.clone_state()
         try:
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                 function()
         except Exception:
-            generator.graphsafe_set_state(before)  # the generator would wait for the end of a recording for ever
+            # torch leaves stream, generator and allocator as if the recording would still end.
+            torch.cuda.set_stream(stream)
+            generator.graphsafe_set_state(numbers)
+            with suppress(RuntimeError, AttributeError):
+                torch._C._cuda_endAllocateToPool(device, self._pool)
             raise
-        self._pool = graph.pool()
         return graph.replay
 
 

@@ -1,6 +1,7 @@
 """Training speed of `train.py`'s own path beside loops written by hand, in turn in one command.
 
     python -m benchmarks.step [--nets tiny_vgg resnet] [--batch 128] [--rounds 3] [--seconds 4]
+    python -m benchmarks.step --device cuda [--nets ...] [--compiled all]    (what that does: benchmarks/step_on_gpu.py)
 
 Contenders, all with the same net, batch size, crop and flip, SGD with Nesterov momentum and one-cycle schedule:
 
@@ -143,7 +144,7 @@ def same_loader(steps: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The project's batches, without Lightning."""
     data = make_data(steps, batch_size)
     data.setup()
-    return iter(data.train_dataloader())
+    return iter(data.train_dataloader().batches)
 
 
 def per_sample_loader(steps: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -242,12 +243,24 @@ def checkpoint_seconds(make_net: Callable[[int], nn.Module]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nets", nargs="+", choices=NETS, default=["tiny_vgg", "resnet"])
+    parser.add_argument("--nets", nargs="+", choices=[*NETS, "resnet18_512"])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: see benchmarks.step_on_gpu")
+    parser.add_argument("--compiled", nargs="*", default=[], help="with cuda: the nets that are compiled too; all")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each contender in each round")
+    parser.add_argument("--where", default="cuda", help=argparse.SUPPRESS)  # cpu: a try without a GPU
     parser.add_argument("--piece", choices=("quiet", "plain", "per-sample"), help=argparse.SUPPRESS)
     arguments: Any = parser.parse_args()
+    if arguments.device == "cuda":
+        from benchmarks.step_on_gpu import CASES
+        from benchmarks.step_on_gpu import report as report_on_gpu
+
+        cases = arguments.nets or list(CASES)
+        compiled = cases if arguments.compiled == ["all"] else arguments.compiled
+        report_on_gpu(cases, compiled, torch.device(arguments.where), arguments.seconds, arguments.rounds)
+        return
+    arguments.nets = arguments.nets or ["tiny_vgg", "resnet"]
     if arguments.piece:
         print(json.dumps(piece(arguments.piece, arguments.nets[0], arguments.batch, arguments.seconds)))
         return

@@ -15,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from cifarlab.job.job import Job
 from cifarlab.job.read import read_job
+from cifarlab.training.step import compiling
 from cifarlab.verbs import command_line
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -56,6 +57,19 @@ def tiny_job(compose_job: Callable[..., Job]) -> Callable[..., Job]:
 def tiny() -> tuple[str, ...]:
     """The overrides of the smallest run."""
     return TINY
+
+
+@pytest.fixture
+def compile_eagerly(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Compiles without a code generator, which takes a minute; holds the sizes of the batches that came through."""
+    call, sizes = torch.compile(compiling._call, backend="eager", dynamic=False), []
+
+    def noted(net: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        return call(net, images)
+
+    monkeypatch.setattr(compiling, "_compiled_call", lambda: noted)
+    return sizes
 
 
 class Ended(NamedTuple):

@@ -5,6 +5,7 @@ Written by training, read by sweeps and summary; imports neither torch nor Hydra
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -15,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 SCHEMA = 2
 READABLE = (1, SCHEMA)  # schema 1 hashed every default into its keys; its files say the same otherwise
@@ -75,6 +78,7 @@ class Result:
     device: str | None = None
     precision: str | None = None
     step: str | None = None
+    not_recorded: str | None = None
     started: str | None = None
     sittings: int = 1
     parent: str | None = None
@@ -114,13 +118,19 @@ class Result:
             raise ValueError(f"{path} is damaged: {error}") from None
         if schema not in READABLE:
             raise ValueError(f"{path} has schema {schema}; this version reads {' and '.join(map(str, READABLE))}")
-        known = set(cls.__dataclass_fields__)
+        if isinstance(values.get("metrics"), dict):  # a number that JSON cannot hold was written as null
+            values["metrics"] = {name: math.nan if each is None else each for name, each in values["metrics"].items()}
         try:
-            read = cls(**{name: value for name, value in values.items() if name in known})
-            read.status = Status(read.status)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from None
-        return read
+            return _reader().validate_python(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+@functools.cache
+def _reader() -> TypeAdapter[Result]:
+    """Checks the types of a result that comes from a file; keys of a later version are passed over."""
+    return TypeAdapter(Result)
 
 
 def digest(description: Any) -> str:

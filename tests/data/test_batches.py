@@ -16,7 +16,7 @@ from cifarlab.data.augment.mixing import CutMix, Mixup
 from cifarlab.data.augment.randaugment import RandAugment
 from cifarlab.data.augment.warp import Rotation
 from cifarlab.data.augment.windows import Crop, Flip
-from cifarlab.data.batches import Batches
+from cifarlab.data.batches import Batches, Places
 from cifarlab.data.images import ImageSet
 from cifarlab.data.seeds import Seeds
 
@@ -184,7 +184,7 @@ def test_ranks_draw_their_own_augmentations() -> None:
 WORKER = """
 import os, sys, torch
 from torch.nn.parallel import DistributedDataParallel
-from cifarlab.data.batches import Batches
+from cifarlab.data.batches import Batches, Places
 from cifarlab.data.images import ImageSet
 from cifarlab.data.seeds import Seeds
 
@@ -249,22 +249,22 @@ def test_a_run_stopped_in_an_epoch_goes_on_with_the_same_batches() -> None:
     augment = Augment(crop=Crop(padding=2), rotation=Rotation(), randaugment=RandAugment())
     epoch = 4
     whole = list(make(images, augment=augment, epoch=lambda: epoch))
-    stopped = make(images, augment=augment, epoch=lambda: epoch)
+    stopped = Places(make(images, augment=augment, epoch=lambda: epoch))
     iterator = iter(stopped)
     for _ in range(3):
         next(iterator)
     state = stopped.state_dict()
     assert state == {"position": 3}
     torch.manual_seed(123)
-    resumed = make(images, augment=augment, epoch=lambda: epoch)
+    resumed = Places(make(images, augment=augment, epoch=lambda: epoch))
     resumed.load_state_dict(state)
     assert resumed.state_dict() == state
-    assert equal(list(resumed), whole[3:])
-    assert equal(list(resumed), whole)
+    assert equal([place.make() for place in resumed], whole[3:])
+    assert equal([place.make() for place in resumed], whole)
 
 
 def test_the_state_is_clear_at_the_end_of_an_epoch() -> None:
-    batches = make(numbered(40))
+    batches = Places(make(numbered(40)))
     iterator = iter(batches)
     for _ in range(3):
         next(iterator)

@@ -6,6 +6,7 @@ from torch import nn
 
 from cifarlab.data import module
 from cifarlab.data.augment import Augment
+from cifarlab.data.batches import Place
 from cifarlab.data.digits import Digits
 from cifarlab.data.images import ImageSet
 from cifarlab.data.module import ImageData
@@ -49,7 +50,12 @@ def data(tmp_path, source=None, **arguments):
 
 def numbers(batches, mean=0.1, std=0.5):
     """Which pictures came, read from their pixels."""
-    return [round(value) for images, _ in batches for value in ((images[:, 0, 0, 0] * std + mean) * 255).tolist()]
+    return [round(value) for images, _ in made(batches) for value in ((images[:, 0, 0, 0] * std + mean) * 255).tolist()]
+
+
+def made(batches):
+    """Images and labels of places, or of batches that are made."""
+    return [each.make() if isinstance(each, Place) else each for each in batches]
 
 
 def test_facts_of_the_data(tmp_path):
@@ -75,7 +81,7 @@ def test_facts_of_the_data(tmp_path):
 def test_batches_are_normalised_as_asked(tmp_path, normalize, mean, std):
     set_ = data(tmp_path, normalize=normalize, eval_batch_size=20)
     assert (set_.mean, set_.std) == (mean, std)
-    ((images, labels),) = set_.test_dataloader()
+    ((images, labels),) = made(set_.test_dataloader())
     assert images.dtype == torch.float32
     wanted = (torch.arange(120, 140)[:, None] / 255 - torch.tensor(mean)) / torch.tensor(std)
     torch.testing.assert_close(images[:, :, 2, 3], wanted)
@@ -91,7 +97,7 @@ def test_train_comes_in_a_new_order_each_epoch_and_evaluation_in_its_own(tmp_pat
     assert sorted(first) == sorted(second) == list(range(100))
     assert first == again != second
     assert numbers(set_.val_dataloader()) == list(range(100, 120))
-    assert [len(labels) for _, labels in set_.test_dataloader()] == [7, 7, 6]
+    assert [len(place) for place in set_.test_dataloader()] == [7, 7, 6]
     assert numbers(set_.batches("train")) == list(range(100))
 
 
@@ -111,7 +117,7 @@ def test_the_split_seed_chooses_what_is_held_out_and_the_training_seeds_do_not(t
 
 def test_eval_crop_moves_val_and_test_and_always_alike(tmp_path):
     def plane(batches):
-        return torch.cat([images for images, _ in batches])[:, 0]
+        return torch.cat([images for images, _ in made(batches)])[:, 0]
 
     set_, plain = (data(tmp_path, source=Digits(), limit=50, **crop) for crop in ({"eval_crop": 4}, {}))
     for name in ("val", "test"):
@@ -171,7 +177,7 @@ class Watcher(L.LightningModule):
         self.tested = []
 
     def training_step(self, batch, index):
-        images, labels = batch
+        images, labels = batch.make()
         self.seen.append((self.current_epoch, numbers([batch])))
         return nn.functional.cross_entropy(self.net(images.mean((1, 2, 3))[:, None]), labels)
 

@@ -55,6 +55,24 @@ def test_all_runs_come_in_one_plot_coloured_by_setting():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "not finished"]
 
 
+def test_a_diverged_run_does_not_flatten_the_losses():
+    def drawn(worst, is_finished):
+        histories = [{"val/loss": [2.0, 1.0], "val/acc": [0.2, 0.3]}, {"val/loss": [2.5, worst], "val/acc": [0.1, 0.1]}]
+        runs = [
+            Curve(name="", history=history, colour="a", is_finished=finished)
+            for history, finished in zip(histories, (True, is_finished), strict=True)
+        ]
+        return Overlay(curves=runs, legend=["a"], legend_title="setting")
+
+    accuracy, loss = overlay(drawn(9e4, False)).axes[:2]
+    assert loss.get_ylim() == pytest.approx((0.95, 2.05))
+    assert accuracy.get_ylim()[0] < 0.1
+    titles = [panel.get_title(loc="left") for panel in (accuracy, loss)]
+    assert titles == ["validation accuracy", "validation loss (cut to finished runs)"]
+    assert drawn(9e4, True).loss_limits("val/loss") is None
+    assert drawn(1.5, False).loss_limits("val/acc") is None
+
+
 def test_palettes_have_as_many_different_colours_as_asked():
     assert len(set(palette(7))) == 7
     assert len(set(palette(25))) == 25

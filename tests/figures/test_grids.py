@@ -58,6 +58,14 @@ def test_marginal_shows_every_run_and_mean_with_quartiles():
     assert [text.get_text().split("\n")[1] for text in every.get_xticklabels()] == ["(n=4)", "(n=0)", "(n=1)"]
 
 
+def test_names_are_not_joined_by_a_line():
+    samples = [np.array([0.1, 0.2]), np.array([0.3])]
+    axis = Axis(name="optimizer", values=["sgd", "adam"], is_scale=False)
+    means = marginal(Marginal(metric="val/acc", axis=axis, samples=samples)).axes[1]
+    assert means.get_lines()[0].get_linestyle() == "None"
+    assert len(means.collections) == 1  # the quartiles, and no band
+
+
 @pytest.mark.parametrize(("metric", "best"), [("val/acc", [1, 1, 1]), ("val/loss", [0, 0, 1])])
 def test_cube_has_a_ball_a_triple_a_cross_for_the_lost_and_a_ring_around_the_best(metric, best):
     mean = np.arange(8.0).reshape(2, 2, 2)

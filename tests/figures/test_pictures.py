@@ -75,8 +75,10 @@ def test_a_flat_picture_is_grey():
 
 def test_feature_maps_of_one_channel_or_of_all():
     maps = {"conv": np.random.default_rng(0).normal(size=(4, 8, 8)), "pool": np.zeros((2, 4, 4))}
-    one = feature_maps(maps, channel=3)
-    assert [axis.get_title() for axis in one.axes] == ["conv\n8x8, 3", "pool\n4x4, 1"]
+    one = feature_maps(maps, channel=1)
+    assert [axis.get_title() for axis in one.axes] == ["conv\n8x8, 1", "pool\n4x4, 1"]
+    with pytest.raises(ValueError, match="channel=3: allowed here: 0 to 1, as pool has no more channels"):
+        feature_maps(maps, channel=3)
     assert len(shown(feature_maps(maps))) == 6
     with pytest.raises(ValueError, match="no feature map"):
         feature_maps({})

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import timm
 import torch
+import yaml
 
-from cifarlab.job.directory import write_job
+from cifarlab.job.configure import ConfigError
+from cifarlab.job.directory import reopen, write_job
 from cifarlab.job.job import Job
 from cifarlab.job.trained import evaluate_again, trained_net
 from cifarlab.models import pretrained
@@ -100,3 +102,46 @@ def test_a_net_whose_answers_are_no_numbers_has_diverged_when_it_is_tested_too(
     change_best(tmp_path, state_dict={name: value * torch.inf for name, value in state.items()})
     with pytest.raises(Diverged, match="test/loss became NaN or infinite in the test"):
         evaluate_again(tmp_path)
+
+
+def test_a_run_is_tested_again_as_it_was_tested(tiny_job: MakeJob, tmp_path: Path) -> None:
+    """All of it: the views at test time, the normalisation, the crop, the split; from the directory alone."""
+    given = ("tta=mirror", "data.normalize=half", "data.eval_crop=2", "data.split_seed=3", "epochs=8", "model=tiny_vgg")
+    job = tiny_job(*given, "limit=300", "optimizer=adam", "lr=0.003", "width=8")
+    write_job(job, tmp_path)
+    tested = {name: value for name, value in job.execute(tmp_path).metrics.items() if name.startswith("test/")}
+    assert evaluate_again(tmp_path).metrics == tested
+    assert tested["test/acc"] != tested["test/acc_tta"], "equal numbers would show nothing"
+
+
+def test_a_run_goes_by_the_key_that_its_directory_has(tiny_job: MakeJob, tmp_path: Path) -> None:
+    """Case 20: whatever later code would make of the same configuration."""
+    job = tiny_job()
+    write_job(job, tmp_path)
+    assert reopen(tmp_path).identity == job.identity
+    recorded = {"key": "0123456789abcdef", "group": "fedcba9876543210"}
+    (tmp_path / ".hydra" / "identity.yaml").write_text(yaml.safe_dump(recorded))
+    again = reopen(tmp_path)
+    assert (again.identity.key, again.identity.group) == tuple(recorded.values())
+    assert again.digests == (job.identity.key, job.identity.group)
+    (tmp_path / ".hydra" / "identity.yaml").unlink()
+    assert reopen(tmp_path).identity == job.identity
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "key: 1\ngroup: 2\n", "key: ../../x\ngroup: 0123456789abcdef\n"])
+def test_a_damaged_identity_is_named(tiny_job: MakeJob, tmp_path: Path, text: str) -> None:
+    write_job(tiny_job(), tmp_path)
+    (tmp_path / ".hydra" / "identity.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"identity\.yaml is damaged"):
+        reopen(tmp_path)
+
+
+def test_a_directory_is_free_of_the_environment(
+    tiny_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The config is written resolved: where CIFARLAB_DATA points later does not move a run that waits."""
+    monkeypatch.setenv("CIFARLAB_DATA", str(tmp_path / "first"))
+    write_job(tiny_job(), tmp_path)
+    monkeypatch.setenv("CIFARLAB_DATA", str(tmp_path / "second"))
+    assert reopen(tmp_path).parts["data"].arguments["root"] == str(tmp_path / "first")
+    assert "${" not in (tmp_path / ".hydra" / "config.yaml").read_text()

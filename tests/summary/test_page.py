@@ -140,6 +140,21 @@ def test_charts_hold_the_numbers_of_the_runs(make_sweep):
     ]
 
 
+def test_names_are_not_joined_and_a_diverged_run_does_not_flatten_the_losses(make_sweep, alter):
+    sweep = make_sweep({"optimizer": ["sgd", "adam"], "blocks": [1, 2]}, lambda knobs: 0.5)
+    diverged = sweep / "optimizer-adam+blocks-2"
+    alter(diverged, status="diverged", metrics={})
+    (diverged / "history.csv").write_text("epoch,val/loss,val/acc\n0,2.5,0.1\n1,90000,0.1\n")
+    page = summarize(sweep).read_text()
+    charts = json.loads(re.search(r'id="charts">(.*?)</script>', page, re.DOTALL)[1])
+    assert [trace["mode"] for trace in charts["marginal"]["data"] if "mode" in trace] == ["markers", "lines+markers"]
+    loss = charts["curves"]["layout"]["updatemenus"][0]["buttons"][1]["args"][1]
+    # The others' losses go from 1 to 1 / 3.
+    assert loss["yaxis.range"] == pytest.approx([0.3, 1.0333], abs=1e-4)
+    accuracy = charts["curves"]["layout"]["updatemenus"][0]["buttons"][0]["args"][1]
+    assert (accuracy["yaxis.autorange"], accuracy["yaxis.range"]) == (True, None)
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_every_menu_and_table_works_in_chromium(hostile, tmp_path):
     probed = hostile.with_name("probed.html")

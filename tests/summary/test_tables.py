@@ -54,12 +54,21 @@ def test_ranking_is_by_validation_and_never_by_test(make_sweep, alter):
     for seed in (0, 1):
         alter(sweep / f"blocks-1+seed-{seed}", metrics={"val/acc": 0.4, "test/acc": 0.99})
     read = read_sweep(sweep)
-    assert ranked(read, cells_table(read))["blocks"].tolist() == [2, 1]
+    assert ranked(cells_table(read))["blocks"].tolist() == [2, 1]
     for run in sweep.glob("blocks-*"):
         alter(run, metrics={"test/acc": 0.5})
     unvalidated = read_sweep(sweep)
     assert score(unvalidated) == "test/acc"
-    assert ranked(unvalidated, cells_table(unvalidated))["blocks"].tolist() == [1, 2]
+    assert ranked(cells_table(unvalidated))["blocks"].tolist() == [1, 2]
+
+
+def test_settings_without_a_finished_run_come_last(make_sweep, alter):
+    sweep = make_sweep({"blocks": [1, 2, 3], "seed": [0, 1]}, lambda knobs: 0.1 * knobs["blocks"])
+    for seed in (0, 1):
+        alter(sweep / f"blocks-2+seed-{seed}", status="diverged", metrics={})
+    cells = ranked(cells_table(read_sweep(sweep)))
+    assert cells["blocks"].tolist() == [3, 1, 2]
+    assert cells[["n", "diverged"]].iloc[-1].tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(("step", "warned"), [(0.0, True), (0.2, False)])

@@ -9,7 +9,7 @@ import sys
 import pytest
 from PIL import Image
 
-from cifarlab.summary import summarize
+from cifarlab.summary import charts, plots, summarize
 
 AXES = {"blocks": [1, 3, 5], "kernel_size": [2, 3, 4, 5], "seed": [0, 1]}
 
@@ -69,7 +69,20 @@ def test_two_seeds_are_said_to_be_too_few_for_an_interval(make_sweep):
     sweep = make_sweep({"blocks": [1, 2], "seed": [0, 1]}, lambda k: 0.5 + 0.1 * k["blocks"] + 0.02 * k["seed"])
     text = (summarize(sweep).parent / "summary.md").read_text()
     assert "Validation accuracy 0.7100 ± 0.0141 (n = 2: too few runs for an interval)." in text
-    assert " interval 0" not in text
+    assert "| blocks | n | val/acc | sd | val/loss | seconds |" in text
+
+
+def test_settings_that_diverged_keep_their_row_and_are_counted(make_sweep, alter):
+    sweep = make_sweep({"lr": [0.1, 1, 10], "seed": [0, 1, 2]}, lambda k: 0.8 - 0.1 * k["lr"] + 0.01 * k["seed"])
+    for seed in (0, 1, 2):
+        alter(sweep / f"lr-10+seed-{seed}", status="diverged", metrics={}, seconds={})
+    page = summarize(sweep)
+    text = (page.parent / "summary.md").read_text()
+    assert "Best of 3 settings, 1 of them without a finished run, by mean validation accuracy: lr=0.1." in text
+    assert "\n| 10 | 0 | 3 |  |  |  |  |  |  |" in text
+    assert "Best of 3 settings, 1 of them without a finished run, by mean validation accuracy" in page.read_text()
+    charts = json.loads(page.read_text().split('id="charts">')[1].split("</script>")[0])
+    assert charts["marginal"]["layout"]["xaxis"]["range"] == [-0.5, 2.5]
 
 
 @pytest.mark.parametrize("damage", ["history", "failed", "missing", "one"])
@@ -88,7 +101,7 @@ def test_rebuilds_from_what_is_left(make_sweep, alter, damage):
     assert "heatmap_blocks_kernel_size.png" in text
     assert ("curves.png" in text) == (damage in ("failed", "one"))
     if damage in ("failed", "missing"):
-        assert "No run finished" in text
+        assert "Of 4 settings, 4 of them without a finished run, there is nothing to rank." in text
         assert "- blocks-1+kernel_size-2: " in text
     if damage == "failed":
         assert "failed: RuntimeError: boom" in text
@@ -126,6 +139,28 @@ def test_unknown_figures_are_refused_with_the_known_names(make_sweep):
     with pytest.raises(ValueError, match=r"no figure 'marginal_block'; did you mean marginal_blocks\? There is curves"):
         summarize(sweep)
     assert not (sweep / "summary").exists()
+
+
+@pytest.mark.parametrize("broken", ["png", "chart"])
+def test_a_picture_that_cannot_be_drawn_costs_no_table_and_no_page(make_sweep, monkeypatch, broken):
+    def fail(*_):
+        raise RuntimeError("no <font> left")
+
+    monkeypatch.setattr(*{"png": (plots, "overlay", fail), "chart": (charts, "curves", fail)}[broken])
+    folder = summarize(make_sweep({"blocks": [1, 2], "kernel_size": [2, 3], "seed": [0, 1]})).parent
+    names = {path.stem for path in folder.glob("*.png")}
+    others = {"heatmap_blocks_kernel_size", "marginal_blocks", "marginal_kernel_size", "cost"}
+    assert names == others | ({"curves"} if broken == "chart" else set())
+    page, text = (folder / "index.html").read_text(), (folder / "summary.md").read_text()
+    said = {
+        "png": "The figure curves could not be drawn: RuntimeError: no &lt;font&gt; left",
+        "chart": "This chart could not be drawn: RuntimeError: no &lt;font&gt; left",
+    }[broken]
+    assert said in page
+    drawn = json.loads(page.split('id="charts">')[1].split("</script>")[0])
+    assert set(drawn) == {"heatmap", "marginal", "cost"} | ({"curves"} if broken == "png" else set())
+    assert (said in text, "![curves](curves.png)" in text) == (broken == "png", broken == "chart")
+    assert len((folder / "cells.csv").read_text().splitlines()) == 5
 
 
 def test_figures_of_the_sweep_are_drawn_too(make_sweep):

@@ -123,3 +123,23 @@ def test_a_single_run_refuses_what_a_sweep_reads(train_py: TrainPy, tmp_path: Pa
     assert ended.code == 2
     assert ended.err.startswith(f"{arguments[0].partition('=')[0]}: this is a single run; add -m")
     assert not [path for path in tmp_path.rglob("*") if path.name != "outputs"]
+
+
+@pytest.mark.usefixtures("summaries")
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfe", b"", b"[1]", b'{"metrics": [1]}', b'{"schema": 2, "metrics": {"val/acc": "x"}}', b"[" * 50_000],
+)
+def test_a_damaged_record_costs_its_own_cell_and_is_never_written_over(
+    train_py: TrainPy, tmp_path: Path, trained: list[str], content: bytes
+) -> None:
+    """Case 6: it may have been a finished run, and may be readable tomorrow."""
+    assert train_py("-m", *TINY, "sweep=s", "seed=0,1").code == 0
+    record = tmp_path / "multirun" / "s" / "seed-0" / "result.json"
+    record.write_bytes(content)
+    trained.clear()
+    ended = train_py("-m", *TINY, "sweep=s", "seed=0,1,2")
+    assert (ended.code, trained) == (1, ["seed-2"])
+    assert f"{record.relative_to(tmp_path)} " in " ".join(ended.out.split())
+    assert "move it away" in " ".join(ended.out.split())
+    assert record.read_bytes() == content

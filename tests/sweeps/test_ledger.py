@@ -11,7 +11,7 @@ import pytest
 
 from cifarlab.job.configure import ConfigError
 from cifarlab.result import Identity, Result
-from cifarlab.sweeps.ledger import Cell, Ledger, claimed, locked, read_outcome, set_aside
+from cifarlab.sweeps.ledger import Cell, Ledger, claimed, locked, read_outcome, set_aside, status_of
 
 A, B = "a" * 16, "b" * 16
 
@@ -104,11 +104,18 @@ def test_a_damaged_ledger_says_so(tmp_path: Path, text: str) -> None:
         Ledger.open(tmp_path)
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "[1]"])
-def test_an_outcome_that_cannot_be_read_is_none(tmp_path: Path, text: str | None) -> None:
-    if text is not None:
-        (tmp_path / "result.json").write_text(text)
-    assert read_outcome(tmp_path) == {}
+@pytest.mark.parametrize("text", ["", "{", "[1]"])
+def test_an_outcome_that_cannot_be_read_is_damaged_and_an_absent_one_is_none(tmp_path: Path, text: str) -> None:
+    assert (read_outcome(tmp_path), status_of(tmp_path, A)) == ({}, "missing")
+    (tmp_path / "result.json").write_text(text)
+    found = read_outcome(tmp_path)
+    assert (found["status"], status_of(tmp_path, A)) == ("damaged", "damaged")
+    assert str(tmp_path / "result.json") in found["error"]
+
+
+def test_a_result_of_another_key_says_nothing_of_a_cell(tmp_path: Path) -> None:
+    finished(tmp_path / "cell", A)
+    assert (status_of(tmp_path / "cell", A), status_of(tmp_path / "cell", B)) == ("finished", "missing")
 
 
 def hold(directory: Path, key: str) -> subprocess.Popen[str]:

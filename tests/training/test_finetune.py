@@ -195,11 +195,9 @@ def test_a_run_stopped_anywhere_gives_the_digits_of_one_that_was_not(
 
 
 def test_a_compiled_net_has_the_digits_of_a_plain_one(
-    small_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_job: MakeJob, tmp_path: Path, compile_eagerly: list[int]
 ) -> None:
     """What was traced without gradients of the backbone must not serve the second phase."""
-    compile_ = nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", lambda self: compile_(self, backend="eager"))
     plain = small_job().execute(tmp_path / "plain")
     compiled = small_job("++trainer.compile=true").execute(tmp_path / "compiled")
     assert compiled.metrics == pytest.approx(plain.metrics, rel=1e-5)

@@ -15,9 +15,10 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from cifarlab.job.configure import ConfigError
-from cifarlab.verbs import command_line
+from cifarlab.verbs import command_line, evaluate, figure_options, summarize
 from cifarlab.verbs.command_line import prepare, quote_path, register_resolvers
 
 TrainPy = Callable[..., Any]
@@ -52,10 +53,40 @@ def read(argument: str) -> Any:
 @pytest.mark.parametrize(
     "path",
     ["multirun/a=1,b=2", "two words", "a'b", "back\\slash", "ends\\", "a\\'b", "[x]", "{y}", "(z)", "é", "a#b", "1",
-     "null", "C:\\data\\'x'", "a:b", "~/x", "50%"],
+     "null", "C:\\data\\'x'", "a:b", "~nobody-here/x", "50%"],
 )  # fmt: skip
 def test_a_path_is_read_as_it_is_typed(key: str, path: str) -> None:
     assert read(quote_path(f"{key}={path}")) == path
+
+
+@pytest.mark.parametrize("key", ["hydra.run.dir", "++hydra.run.dir"])
+def test_a_run_directory_of_the_home_folder_is_hydra_s_too(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/of its owner")
+    assert read(quote_path(f"{key}=~/a=1,b")) == "/home/of its owner/a=1,b"
+    assert read(quote_path(f"{key}=a/~/b")) == "a/~/b"
+
+
+def test_the_verbs_that_read_a_directory_know_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/owner")
+    assert evaluate.Options(run="~/outputs/x").run == Path("/home/owner/outputs/x")
+    drawn = figure_options.Options(figure="curves", run="~/outputs/x", weights="~/w.safetensors")
+    assert (drawn.run, drawn.weights) == (Path("/home/owner/outputs/x"), Path("/home/owner/w.safetensors"))
+    assert summarize.parse_arguments(["~/multirun/x"]).sweep_dir == "/home/owner/multirun/x"
+    assert summarize.parse_arguments(["~nobody-here/x"]).sweep_dir == "~nobody-here/x"
+
+
+@pytest.mark.parametrize(("given", "seen"), [("", None), ("/data", "/data"), (None, None)])
+def test_an_empty_folder_of_data_sets_counts_as_unset(
+    given: str | None, seen: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIFARLAB_DATA", given or "")
+    if given is None:
+        monkeypatch.delenv("CIFARLAB_DATA")
+    roots: list[str] = []
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    folder = OmegaConf.load(ROOT / "conf" / "data" / "cifar10.yaml")
+    command_line.call(lambda: roots.append(folder.root))
+    assert (os.environ.get("CIFARLAB_DATA"), roots) == (seen, [seen or "data"])
 
 
 @given(st.text(alphabet="ab=, \\'\"[]{}()#~:/", min_size=1).filter(lambda path: path[0] not in "'\""))

@@ -239,7 +239,7 @@ def test_damaged_weights_of_a_run_are_one_message(visualize, without_weights):
     path.write_bytes(b"not a checkpoint")
     code, _, err = visualize(f"run={without_weights}", "figure=filters")
     assert code == 2
-    assert f"{path}: not the weights of this run's net" in err
+    assert f"{path} is damaged, or no checkpoint of a run" in err
 
 
 def test_a_run_of_a_stranger_names_only_our_classes(visualize, without_weights):

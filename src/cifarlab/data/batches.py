@@ -9,9 +9,68 @@ import torch
 from torch import Tensor
 
 from cifarlab.data.augment import Augment
-from cifarlab.data.augment.draw import Draw
+from cifarlab.data.augment.draw import OF_THE_BATCH, Draw, Numbers
 from cifarlab.data.images import ImageSet
 from cifarlab.data.seeds import Seeds
+
+
+class Place:
+    """Where a batch stands in an epoch: all that is needed to make it, on the device, when it is wanted.
+
+    Args:
+        batches: that it is one of.
+        rows: int64 ``(B,)``, places in the epoch's set, beside the pictures.
+        step: int64 ``(1,)``, 0-based, on the device where the batch is wanted.
+    """
+
+    __slots__ = ("batches", "rows", "step")
+
+    def __init__(self, batches: Batches, rows: Tensor, step: Tensor) -> None:
+        self.batches, self.rows, self.step = batches, rows, step
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch has the size that all but an epoch's last ones have."""
+        return len(self.rows) == self.batches.batch_size
+
+    def make(self) -> tuple[Tensor, Tensor]:
+        """Images and labels, while the batches are at this place's epoch."""
+        return self.batches.make(self.rows, self.step)
+
+
+class Places:
+    """An iterable over the places of an epoch, which can be gone on with in its middle.
+
+    Args:
+        batches: whose places; asked for the epoch when the first place of an iteration is.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+        self._position = 0
+        self._start = 0
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Place]:
+        start, self._start = self._start, 0
+        epoch = self.batches.epoch()
+        for step in range(start, len(self)):
+            self._position = step + 1
+            yield self.batches.place(epoch, step)
+        self._position = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """The number of batches given of the epoch under way; 0 at its end."""
+        return {"position": self._position % len(self)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The next iteration, and only that, starts after as many batches."""
+        self._start = self._position = state["position"]
 
 
 class Batches:
@@ -79,8 +138,10 @@ class Batches:
         self._labels = images.labels.to(self._pictures.device)
         self._scale, self._shift = _normalisation(mean, std, images.image_size, self.device)
         self._order: tuple[int, Tensor] | None = None
-        self._position = 0
-        self._start = 0
+        self._steps = torch.arange(len(self), device=self.device)
+        if augment is not None and seeds is not None:
+            self._of_pictures = Numbers(len(images), seed=seeds.augment, device=self.device)
+            self._of_steps = Numbers(len(self), seed=seeds.augment ^ OF_THE_BATCH, device=self.device)
 
     def __len__(self) -> int:
         """Batches an epoch, the same on every rank."""
@@ -90,30 +151,39 @@ class Batches:
         return steps + (1 if rest >= self.world_size else 0)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        start, self._start = self._start, 0
         epoch = self.epoch()
-        for step in range(start, len(self)):
-            self._position = step + 1
+        for step in range(len(self)):
             yield self.batch(epoch, step)
-        self._position = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """The number of batches given of the epoch under way; 0 at its end."""
-        return {"position": self._position % len(self)}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next iteration, and only that, starts after as many batches."""
-        self._start = self._position = state["position"]
 
     def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """The batch of this rank at a 0-based epoch and step."""
-        rows = self._rows(epoch, step)
-        indices = rows % len(self._labels)
+        return self.place(epoch, step).make()
+
+    def place(self, epoch: int, step: int) -> Place:
+        """The place of this rank at a 0-based epoch, at which the batches are from now on, and step."""
+        if self.augment is not None:
+            self._of_pictures.start(epoch)
+            self._of_steps.start(epoch)
+        return Place(self, self._rows(epoch, step), self._steps[step : step + 1])
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the pictures lie where the batches are wanted, so that making one never waits for the host."""
+        return self._pictures.device == self.device
+
+    def make(self, rows: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Gathers, augments and normalises: operations of fixed shapes on tensors that stay where they are.
+
+        Args:
+            rows: int64 ``(B,)``, places in the epoch's set, beside the pictures.
+            step: int64 ``(1,)``, on the device where the batch is wanted.
+        """
+        indices = rows % len(self._labels) if self.num_images > len(self._labels) else rows
         pictures = self._to_device(self._pictures.index_select(0, indices))
         labels = self._to_device(self._labels.index_select(0, indices))
-        if self.augment is None or self.seeds is None:
+        if self.augment is None:
             return self._normalise(pictures), labels
-        draw = Draw(self._to_device(indices), seed=self.seeds.augment, epoch=epoch, step=step, rank=self.rank)
+        draw = Draw(self._to_device(indices), self._of_pictures, Draw(step, self._of_steps))
         images = self._normalise(self.augment(pictures, draw))
         mixed, targets = self.augment.mix(images, labels, self.num_classes, draw)
         if self.augment.mode == "replace":

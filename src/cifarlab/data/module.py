@@ -11,7 +11,7 @@ from annotated_types import Ge, Le, Lt
 
 from cifarlab.data.augment import Augment
 from cifarlab.data.augment.windows import Crop
-from cifarlab.data.batches import Batches
+from cifarlab.data.batches import Batches, Place, Places
 from cifarlab.data.images import ImageSet
 from cifarlab.data.seeds import Seeds
 from cifarlab.data.sources import Source
@@ -171,17 +171,21 @@ class ImageData(L.LightningDataModule):
             )
         return self.batch_size // devices
 
-    def train_dataloader(self) -> Batches:
+    def train_dataloader(self) -> Places:
         """Augmented batches in a new order each epoch; with several processes each has its share."""
-        return self._batches("train", shuffle=True, augment=self.augment)
+        return Places(self._batches("train", shuffle=True, augment=self.augment))
 
-    def val_dataloader(self) -> Batches | list[Batches]:
+    def val_dataloader(self) -> Places | list[Places]:
         """Batches in the order of the files; an empty list where there is no val split, which Lightning skips."""
-        return self._batches("val") if self.sizes["val"] else []
+        return Places(self._batches("val")) if self.sizes["val"] else []
 
-    def test_dataloader(self) -> Batches:
+    def test_dataloader(self) -> Places:
         """Batches in the order of the files."""
-        return self._batches("test")
+        return Places(self._batches("test"))
+
+    def transfer_batch_to_device(self, batch: Place, device: torch.device, dataloader_idx: int) -> Place:
+        """The place as it is: its batch is made where it is wanted."""
+        return batch
 
     def batches(self, split: str, augment: bool = False) -> Batches:
         """A pass over a split in the order of the files, for looking at pictures and for evaluation by hand."""

@@ -107,6 +107,29 @@ class Overlay:
         """Legend entry -> colour."""
         return dict(zip(self.legend, palette(len(self.legend)), strict=True))
 
+    def title(self, column: str) -> str:
+        """A panel's title, which says so if something lies outside of the panel."""
+        return COLUMNS[column] + (" (cut to finished runs)" if self.loss_limits(column) else "")
+
+    def loss_limits(self, column: str) -> tuple[float, float] | None:
+        """What a panel of losses shows: where the finished runs were, if others left it; None for all there is."""
+        values = {
+            finished: np.concatenate(
+                [
+                    _points(curve.history, column)[1]
+                    for curve in self.curves
+                    if curve.is_finished == finished and _measured(curve.history, column)
+                ]
+                or [np.empty(0)]
+            )
+            for finished in (True, False)
+        }
+        if not column.endswith("loss") or not values[True].size or not values[False].size:
+            return None
+        low, high = float(values[True].min()), float(values[True].max())
+        margin = 0.05 * (high - low)
+        return (low - margin, high + margin) if values[False].max() > high + margin else None
+
 
 def overlay(data: Overlay) -> Figure:
     """All runs in one plot: accuracy and loss, of validation and training, coloured by setting or by one knob.
@@ -121,7 +144,7 @@ def overlay(data: Overlay) -> Figure:
     figure, axes = canvas(11, 3.4 * rows, rows, min(2, len(shown)))
     for panel, column in zip(axes.flat, shown, strict=False):
         _lines(panel, data, column)
-        title(panel, COLUMNS[column])
+        title(panel, data.title(column))
         panel.set_xlabel("epoch")
         panel.xaxis.get_major_locator().set_params(integer=True)
     for panel in axes.flat[len(shown) :]:
@@ -164,6 +187,9 @@ def _lines(panel: Axes, data: Overlay, column: str) -> None:
         if len(line) == 1:
             panel.plot(*line.T, "o", color=colours[curve.colour], markersize=4)
     panel.autoscale_view()
+    limits = data.loss_limits(column)
+    if limits is not None:
+        panel.set_ylim(*limits)
 
 
 def _measured(history: History, column: str) -> bool:

@@ -86,8 +86,9 @@ def _distributions(panel: Axes, samples: Sequence[np.ndarray], places: Sequence[
 
 def _means(panel: Axes, data: Marginal) -> None:
     places, (mean, low, high) = data.measured, data.quartiles
-    panel.fill_between(places, low, high, color=PALETTE[0], alpha=0.15, linewidth=0)
+    if data.axis.is_scale:
+        panel.fill_between(places, low, high, color=PALETTE[0], alpha=0.15, linewidth=0)
     panel.vlines(places, low, high, color=PALETTE[0], linewidth=2, alpha=0.6)
-    panel.plot(places, mean, "o-", color=PALETTE[0], markersize=5)
+    panel.plot(places, mean, "o-" if data.axis.is_scale else "o", color=PALETTE[0], markersize=5)
     for place, value in zip(places, mean, strict=True):
         panel.annotate(f"{value:.4f}", (place, value), textcoords="offset points", xytext=(6, 5), fontsize=8, color=INK)

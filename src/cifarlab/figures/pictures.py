@@ -123,22 +123,25 @@ def feature_maps(
     """Intermediate features of one picture (R4.5), each map scaled to [0, 1] on its own.
 
     Args:
-        maps: by layer, (C, h, w) float each. channel: with a number, one picture a layer, of this channel (modulo C);
-            without, a row a layer with its first channels.
+        maps: by layer, (C, h, w) float each. channel: with a number, one picture a layer, of this channel; without, a
+            row a layer with its first channels.
         original: (H, W, 3), the picture itself, shown first.
 
     Raises:
-        ValueError: there is no layer.
+        ValueError: there is no layer, or one of them has no such channel.
     """
     layers = {name: np.asarray(values, dtype=float) for name, values in maps.items()}
     if not layers:
         raise ValueError("there is no feature map to show")
     if channel is not None:
-        tiles = [unit(values[channel % len(values)]) for values in layers.values()]
-        names = [
-            f"{_folded(name)}\n{values.shape[1]}x{values.shape[2]}, {channel % len(values)}"
-            for name, values in layers.items()
-        ]
+        narrow = min(layers, key=lambda name: len(layers[name]))
+        if channel >= len(layers[narrow]):
+            raise ValueError(
+                f"channel={channel}: allowed here: 0 to {len(layers[narrow]) - 1}, as {narrow} has no more channels; "
+                "layer=NAME leaves out the layers whose name begins otherwise"
+            )
+        tiles = [unit(values[channel]) for values in layers.values()]
+        names = [f"{_folded(name)}\n{values.shape[1]}x{values.shape[2]}, {channel}" for name, values in layers.items()]
         if original is not None:
             tiles, names = [np.asarray(original), *tiles], ["input", *names]
         return _grid(tiles, names, min(8, len(tiles)))

@@ -15,10 +15,12 @@ class Axis:
     Attributes:
         name: of the knob.
         values: as text, in the order in which they are drawn.
+        is_scale: whether the values are numbers, so that a line from one to the next means something.
     """
 
     name: str
     values: Sequence[str]
+    is_scale: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ COSTS = {"training seconds": ("seconds_train", "seconds_total"), "parameters": (
 
 def axis(sweep: Sweep, knob: str) -> Axis:
     """A knob along a figure."""
-    return Axis(name=knob, values=sweep.labels(knob))
+    return Axis(name=knob, values=sweep.labels(knob), is_scale=sweep.is_scale(knob))
 
 
 def surface_of(sweep: Sweep, knobs: Sequence[str], metric: str, where: Mapping[str, str] | None = None) -> Surface:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,16 @@ from cifarlab.summary.tables import Noise, ranked, score, seed_noise, setting
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """Everything that summary.md and the page both say."""
+    """Everything that summary.md, the page and the terminal all say.
+
+    Attributes:
+        sweep: what was read.
+        cells: a row a setting, as met. order: the same, the best first.
+        noise: whether settings differ by more than seeds do.
+        comparison: of a knob's values, where one was asked for.
+        hardware: what the finished runs ran on, and by which versions.
+        faults: figures that could not be drawn -> why.
+    """
 
     sweep: Sweep
     cells: pd.DataFrame
@@ -23,22 +33,32 @@ class Findings:
     noise: Noise
     comparison: pd.DataFrame | None
     hardware: str
+    faults: Mapping[str, str]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must be told before anything else."""
+        return [
+            *self.noise.warnings,
+            *(f"The figure {name} could not be drawn: {fault}" for name, fault in self.faults.items()),
+        ]
 
     @property
     def best(self) -> pd.Series | None:
         """The setting with the highest mean validation accuracy; None where nothing was validated."""
-        return self.order.iloc[0] if len(self.order) and np.isfinite(self.order["val/acc_mean"].iloc[0]) else None
+        return self.order.iloc[0] if np.isfinite(self.order["val/acc_mean"].iloc[0]) else None
 
 
-def find(sweep: Sweep, cells: pd.DataFrame, comparison: pd.DataFrame | None) -> Findings:
+def find(sweep: Sweep, cells: pd.DataFrame, comparison: pd.DataFrame | None, faults: Mapping[str, str]) -> Findings:
     """Rank, judge and describe a sweep."""
     return Findings(
         sweep=sweep,
         cells=cells,
-        order=ranked(sweep, cells),
+        order=ranked(cells),
         noise=seed_noise(sweep, cells),
         comparison=comparison,
         hardware=hardware(sweep),
+        faults=faults,
     )
 
 
@@ -91,28 +111,46 @@ def measured(row: pd.Series, metric: str) -> str:
 
 def verdict(findings: Findings) -> list[str]:
     """The sentences that answer `which setting, and how good is it`."""
-    if findings.best is None:
-        if not len(findings.order):
-            return ["No run finished, so there is nothing to rank."]
+    best = findings.best
+    if best is None:
+        if not findings.order["n"].any():
+            return [f"Of {settings(findings)} there is nothing to rank."]
         return [
             "No validation split was kept, so the settings are not ranked: choosing by test accuracy would spoil it."
         ]
-    best, many = findings.best, len(findings.order)
     lines = [
-        f"Best setting of {many} by mean validation accuracy: {setting(findings.sweep, best)}.",
+        f"Best of {settings(findings)} by mean validation accuracy: {setting(findings.sweep, best)}.",
         f"Validation accuracy {measured(best, 'val/acc')}.",
     ]
     if np.isfinite(best["test/acc_mean"]):
         lines.append(f"Test accuracy of this setting alone: {measured(best, 'test/acc')}; on {findings.hardware}.")
-    if many > 1:
+    return lines + caveats(findings)
+
+
+def settings(findings: Findings) -> str:
+    """`4 settings, 2 of them without a finished run`."""
+    many, none = len(findings.order), int((findings.order["n"] == 0).sum())
+    return f"{many} setting{'s' * (many != 1)}" + (f", {none} of them without a finished run," if none else "")
+
+
+def caveats(findings: Findings) -> list[str]:
+    """What a reader must know of the best setting: that it was chosen, and whether settings differ at all."""
+    lines = []
+    if (findings.order["n"] > 0).sum() > 1:
         lines.append(
-            "Its validation mean is the highest of several and so flattered by choice; quote the test accuracy."
+            "Its validation mean is the highest of several and so flattered by choice: quote the test accuracy."
+        )
+    test = findings.noise.test
+    if test is not None and not test.within_noise:
+        lines.append(
+            f"Settings differ by more than seeds do: F({test.between_freedom}, {test.within_freedom}) = {test.f:.2f}, "
+            f"p = {test.p:.2g} (one-way analysis of variance of {score(findings.sweep)})."
         )
     return lines
 
 
 def ranking(findings: Findings) -> pd.DataFrame:
-    """The ranked settings for a reader: axes, n, what did not finish, validation, seconds; no test accuracies."""
+    """The settings, the best first, for a reader: axes, n, what did not finish, validation, seconds; no test values."""
     rows = findings.order
     shown = pd.DataFrame({axis: rows[axis] for axis in findings.sweep.axes}, index=rows.index)
     shown["n"] = rows["n"]
@@ -122,6 +160,8 @@ def ranking(findings: Findings) -> pd.DataFrame:
     metric = score(findings.sweep)
     for name, statistic in ((metric, "mean"), ("sd", "sd"), ("low", "low"), ("high", "high")):
         shown[name] = rows[f"{metric}_{statistic}"]
+    if (rows["n"] < FEWEST).all():
+        shown = shown.drop(columns=["low", "high"])
     shown["val/loss"] = rows["val/loss_mean"]
     shown["seconds"] = rows["seconds_mean"].round(1)
     return shown

@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from cifarlab.summary.knobs import Record, axes_and_others, fill_groups, is_seed, knob_name, knobs_of
-from cifarlab.summary.values import absent, label, ordered, parse, plain
+from cifarlab.summary.values import absent, label, numeric, ordered, parse, plain
 
 CORE = ("name", "status", "key", "group", "seed")
 FACTS = ("epochs", "images_per_second", "parameters", "flops", "peak_memory_bytes", "device", "precision")
@@ -79,6 +79,10 @@ class Sweep:
     def places(self, knob: str) -> np.ndarray:
         """(runs,) int: where in `labels` the value of each run stands, -1 for a run without the knob."""
         return self._coded(knob)[1]
+
+    def is_scale(self, knob: str) -> bool:
+        """Whether the values of a knob are numbers."""
+        return all(numeric(value) for value in self.runs[knob] if not absent(value))
 
     def swept(self) -> list[str]:
         """The axes with at least two values."""

@@ -10,7 +10,6 @@ import pandas as pd
 from cifarlab.summary.comparison import METHOD, about, brief
 from cifarlab.summary.findings import Findings, counts, ranking, verdict
 from cifarlab.summary.load import Sweep
-from cifarlab.summary.tables import score
 from cifarlab.summary.values import absent
 
 MOST_ROWS = 30
@@ -21,15 +20,8 @@ def markdown(findings: Findings, figures: Sequence[str]) -> str:
     sweep = findings.sweep
     lines = [f"# {inline(sweep.name)}", "", f"{counts(sweep)}; {len(findings.cells)} settings.", ""]
     lines += [f"    {command}" for command in sweep.commands] + ([""] if sweep.commands else [])
-    lines += [f"> **Warning.** {inline(warning)}\n" for warning in findings.noise.warnings]
+    lines += [f"> **Warning.** {inline(warning)}\n" for warning in findings.warnings]
     lines += ["## Result", "", *(inline(line) + "  " for line in verdict(findings)), ""]
-    test = findings.noise.test
-    if test is not None and not test.within_noise:
-        lines += [
-            f"Settings differ by more than seeds do: F({test.between_freedom}, {test.within_freedom}) = {test.f:.2f}, "
-            f"p = {test.p:.2g} (one-way analysis of variance of {score(sweep)}).",
-            "",
-        ]
     lines += ["## Settings", "", table(ranking(findings).head(MOST_ROWS)), ""]
     if len(findings.order) > MOST_ROWS:
         lines += [f"The first {MOST_ROWS} of {len(findings.order)}; all are in cells.csv.", ""]

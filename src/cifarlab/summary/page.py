@@ -21,11 +21,11 @@ import pandas as pd
 
 from cifarlab.figures import OfSweep
 from cifarlab.summary.comparison import METHOD, about, brief
-from cifarlab.summary.findings import Findings, measured, ranking, verdict
+from cifarlab.summary.findings import Findings, caveats, measured, ranking, settings, verdict
 from cifarlab.summary.history import History
 from cifarlab.summary.load import STATUSES
 from cifarlab.summary.markdown import cell_text
-from cifarlab.summary.tables import score, setting
+from cifarlab.summary.tables import setting
 from cifarlab.summary.values import absent, label
 
 MOST_ERRORS = 200
@@ -56,10 +56,10 @@ def page(findings: Findings, histories: Mapping[str, History], figures: Sequence
     drawn = charts(findings.sweep, histories)
     sections = [
         result(findings),
-        *(chart(name) for name in drawn if name in ("search", "heatmap", "marginal", "grid3d")),
+        *(chart(name, drawn[name]) for name in drawn if name in ("search", "heatmap", "marginal", "grid3d")),
         comparison(findings),
         section("Settings", data_table(*settings_rows(findings)), "settings", SETTINGS),
-        *(chart(name) for name in drawn if name in ("curves", "cost")),
+        *(chart(name, drawn[name]) for name in drawn if name in ("curves", "cost")),
         troubles(findings),
         section("Runs", data_table(*run_rows(findings)), "runs", RUNS),
     ]
@@ -68,7 +68,7 @@ def page(findings: Findings, histories: Mapping[str, History], figures: Sequence
         header=header(findings, drawn),
         sections="\n".join(part for part in sections if part),
         footer=footer(findings, figures),
-        charts=embedded({name: figure.to_plotly_json() for name, figure in drawn.items()}),
+        charts=embedded({name: done.to_plotly_json() for name, done in drawn.items() if not isinstance(done, str)}),
         plotly=get_plotlyjs(),
         table_style=read_package_file("html", "dt_bundle.css"),
         table_library=base64.b64encode(read_package_file("html", "dt_bundle.js").encode()).decode(),
@@ -93,9 +93,11 @@ def section(heading: str, body: str, name: str, note: str = "") -> str:
     return f'<section id="section-{name}"><h2>{escape(heading)}</h2>{quiet}{body}</section>'
 
 
-def chart(name: OfSweep) -> str:
-    """The box that a chart is drawn into."""
+def chart(name: OfSweep, content: object) -> str:
+    """The box that a chart is drawn into; if `content` is text, it says why there is no chart."""
     heading, note = HEADINGS[name]
+    if isinstance(content, str):
+        return section(heading, f'<p class="warning">This chart could not be drawn: {escape(content)}</p>', name)
     if name in ("heatmap", "grid3d"):
         note += " Means over seeds and over the axes that are not shown."
     return section(heading, f'<div class="chart" id="{name}"></div>', name, note)
@@ -121,22 +123,16 @@ def header(findings: Findings, drawn: Iterable[OfSweep]) -> str:
 
 def result(findings: Findings) -> str:
     """The answer: warnings, the best setting with its validation and test accuracy, on what."""
-    warnings = "".join(f'<p class="warning"><b>Warning.</b> {escape(text)}</p>' for text in findings.noise.warnings)
-    best, test = findings.best, findings.noise.test
+    warnings = "".join(f'<p class="warning"><b>Warning.</b> {escape(text)}</p>' for text in findings.warnings)
+    best = findings.best
     if best is None:
         return section("Result", warnings + "".join(f"<p>{escape(line)}</p>" for line in verdict(findings)), "result")
     figures = [("setting", setting(findings.sweep, best), ""), *_best_numbers(best)]
     numbers = "".join(f"<div>{quiet(name)}<b>{escape(value)}</b>{quiet(more)}</div>" for name, value, more in figures)
-    lines = [f"Best of {len(findings.order)} by mean validation accuracy, measured on {findings.hardware}."]
-    if len(findings.order) > 1:
-        lines.append(
-            "Its validation mean is the highest of several and so flattered by choice: quote the test accuracy."
-        )
-    if test is not None and not test.within_noise:
-        lines.append(
-            f"Settings differ by more than seeds do: F({test.between_freedom}, {test.within_freedom}) = {test.f:.2f}, "
-            f"p = {test.p:.2g} (one-way analysis of variance of {score(findings.sweep)})."
-        )
+    lines = [
+        f"Best of {settings(findings)} by mean validation accuracy, measured on {findings.hardware}.",
+        *caveats(findings),
+    ]
     words = "".join(f'<p class="quiet">{escape(line)}</p>' for line in lines)
     return section("Result", f'{warnings}<div class="best">{numbers}</div>{words}', "result")
 

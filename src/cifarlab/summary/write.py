@@ -42,18 +42,24 @@ def write_summary(sweep_dir: str | Path, compare: str | None, figures: Sequence[
     histories = read_histories(sweep.directory, sweep.runs["name"])
     names = list(dict.fromkeys([*usual(sweep, histories), *chosen(sweep, [*sweep.figures, *figures])]))
     comparison = compare_values(sweep, compare) if compare else None
-    findings = find(sweep, cells_table(sweep), comparison)
+    cells = cells_table(sweep)
 
     folder = sweep.directory / "summary"
     folder.mkdir(exist_ok=True)
     write_bytes(folder / "runs.csv", csv_text(sweep.runs))
-    write_bytes(folder / "cells.csv", csv_text(findings.cells))
+    write_bytes(folder / "cells.csv", csv_text(cells))
     if comparison is not None:
         write_bytes(folder / f"compare_{compare}.csv", csv_text(comparison))
+    faults: dict[str, str] = {}
     for name in names:
-        write_bytes(folder / f"{name}.png", png(draw(sweep, histories, name)))
-    write_bytes(folder / "summary.md", markdown(findings, names).encode())
-    write_bytes(folder / "index.html", page(findings, histories, names).encode())
+        try:
+            write_bytes(folder / f"{name}.png", png(draw(sweep, histories, name)))
+        except Exception as fault:  # whatever is wrong with one picture, the tables and the page do not wait for it
+            faults[name] = f"{type(fault).__name__}: {fault}"
+    findings = find(sweep, cells, comparison, faults)
+    drawn = [name for name in names if name not in faults]
+    write_bytes(folder / "summary.md", markdown(findings, drawn).encode())
+    write_bytes(folder / "index.html", page(findings, histories, drawn).encode())
     return folder / "index.html", findings
 
 

@@ -13,13 +13,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from cifarlab.job.configure import ConfigError
-from cifarlab.result import FILE, SCHEMA, Identity, Scalar, write_json
+from cifarlab.result import FILE, SCHEMA, Identity, Result, Scalar, write_json
 from cifarlab.sweeps.names import bare, fitting
 
 LEDGER = "sweep.json"
 LOCKS = ".locks"
 DONE = ("finished", "diverged")
 MISSING = "missing"
+DAMAGED = "damaged"
 
 
 @dataclass(frozen=True)
@@ -146,17 +147,29 @@ class Ledger:
 
 
 def read_outcome(directory: Path) -> dict[str, Any]:
-    """A run directory's ``result.json`` as it is, empty where there is none or it cannot be read."""
+    """A run directory's ``result.json`` as it is; empty where there is none.
+
+    One that cannot be read, or is none, gives the status `DAMAGED` and an error that names it: it may hold a finished
+    run, so that nothing is written over it.
+    """
+    path = directory / FILE
     try:
-        values = json.loads((directory / FILE).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        Result.read(directory)
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
         return {}
-    return values if isinstance(values, dict) else {}
+    except OSError as error:
+        fault = f"{path} cannot be read: {error.strerror}"
+    except ValueError as error:
+        fault = str(error)
+    return {"status": DAMAGED, "error": f"{fault}; move it away to run the cell again"}
 
 
 def status_of(directory: Path, key: str) -> str:
     """How a cell's folder says it stands; one whose result is of another key does not count: `MISSING`."""
     outcome = read_outcome(directory)
+    if outcome.get("status") == DAMAGED:
+        return DAMAGED
     return str(outcome.get("status")) if outcome.get("key") == key else MISSING
 
 

@@ -18,7 +18,14 @@ from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.searching.space import Space
 from cifarlab.training.hardware.cost import Cost
 
-COLOURS = {"finished": "green", "failed": "red", "diverged": "red", "interrupted": "yellow", "pruned": "blue"}
+COLOURS = {
+    "finished": "green",
+    "failed": "red",
+    "diverged": "red",
+    "damaged": "red",
+    "interrupted": "yellow",
+    "pruned": "blue",
+}
 
 
 class Progress:
@@ -64,7 +71,7 @@ class Progress:
     def skipped(self, cell: Cell, why: str) -> None:
         """A cell that is not run now."""
         self._begun.pop(cell.key, None)
-        self.console.print(f"[dim]{self._position(cell)} {escape(cell.name)}  {escape(why)}[/]")
+        self.console.print(f"[dim]{self._position(cell)} {escape(cell.name)}  {escape(why)}[/]", soft_wrap=True)
 
     def started(self, cell: Cell, slots: int = 1) -> None:
         """A cell begins, one of so many at once."""

@@ -17,7 +17,7 @@ from cifarlab.job.preflight import Planned
 from cifarlab.result import Result, Status
 from cifarlab.sweeps.launchers.launching import CellLauncher, CellRun
 from cifarlab.sweeps.launchers.worker import last_words
-from cifarlab.sweeps.ledger import DONE, MISSING, Cell, claimed, read_outcome, status_of
+from cifarlab.sweeps.ledger import DAMAGED, DONE, MISSING, Cell, claimed, read_outcome, status_of
 from cifarlab.sweeps.progress import Progress
 
 ELSEWHERE = "another process is at it"
@@ -43,7 +43,7 @@ class Running:
         launcher: runs them.
         progress: says how it goes.
         on_end: told of every cell how it stands as soon as that is known, before the next cell is asked for:
-            ``finished failed diverged interrupted missing``, or `ELSEWHERE`.
+            ``finished failed diverged interrupted missing damaged``, or `ELSEWHERE`.
 
     Attributes:
         outcomes: a cell's key -> how it stands.
@@ -111,7 +111,10 @@ class Running:
             before = read_outcome(self.directory / cell.name)
             with claimed(self.directory, cell.key) as mine:
                 status = status_of(self.directory / cell.name, cell.key) if mine else ELSEWHERE
-            if status in (*DONE, ELSEWHERE):
+            if status == DAMAGED:
+                self.progress.skipped(cell, before["error"])
+                self._note(cell, status)
+            elif status in (*DONE, ELSEWHERE):
                 if not mine:
                     self._elsewhere.append(_AtWork(cell, planned, before))
                 self.progress.skipped(cell, status)

@@ -85,10 +85,11 @@ class ElasticNet(Penalty):
         if not self.proximal or self.lambda_ * self.alpha == 0:
             return
         # A weight that no group holds was not stepped either: it is frozen.
-        rates = {id(each): float(group["lr"]) for group in optimizer.param_groups for each in group["params"]}
+        rates = {id(each): group["lr"] for group in optimizer.param_groups for each in group["params"]}
         for weight in self.weights(net):
-            if id(weight) in rates:
-                weight.copy_(nn.functional.softshrink(weight, rates[id(weight)] * self.lambda_ * self.alpha))
+            if id(weight) in rates:  # a rate may be a tensor, which softshrink does not take
+                threshold = rates[id(weight)] * self.lambda_ * self.alpha
+                weight.copy_(weight.sign() * (weight.abs() - threshold).clamp_min_(0))
 
     def weights(self, net: nn.Module) -> list[Tensor]:
         """The penalised weights, each of at least two dimensions.

@@ -103,7 +103,7 @@ def run(
         try:
             sitting.begin(loggers or Loggers(), record, keep_bar=keep_bar)
             classifier = _prepare(sitting, seeds, net, data, optimizer, schedule, penalty, record)
-            _fit(sitting, classifier, data)
+            _fit(sitting, classifier, data, record)
             evaluation = _evaluate(sitting, classifier, data)
             record.metrics = sitting.recorder.history.metrics(sitting.recorder.best.epoch) | evaluation.metrics
             record.metrics |= classifier.penalty.report(classifier.net)
@@ -219,8 +219,6 @@ def _prepare(
         net = make_net(data.num_classes)
     if sitting.settings.channels_last:
         net = net.to(memory_format=torch.channels_last)
-    if sitting.settings.compile:
-        net.compile()
     fit_to_images = getattr(net, "fit_to_images", None)
     if fit_to_images is not None and not sitting.goes_on:
         fit_to_images(first_pictures(data))
@@ -230,7 +228,12 @@ def _prepare(
         optimizer=phases.optimizer(optimizer) if phases else optimizer,
         schedule=phases.schedule(schedule) if phases else schedule,
         penalty=penalty or NoPenalty(),
+        average=sitting.average,
         label_smoothing=sitting.recipe.label_smoothing,
+        gradient_clip_norm=sitting.settings.gradient_clip_norm,
+        accumulate_batches=sitting.settings.accumulate_batches,
+        compile=sitting.settings.compile,
+        record=sitting.settings.record,
         top5=data.num_classes >= 100,
         tta=sitting.recipe.tta,
     )
@@ -246,9 +249,12 @@ def first_pictures(data: ImageData, count: int = 5000) -> Tensor:
     return torch.cat(found)[:count]
 
 
-def _fit(sitting: _Sitting, classifier: Classifier, data: ImageData) -> None:
+def _fit(sitting: _Sitting, classifier: Classifier, data: ImageData, record: Result) -> None:
     resume_from = sitting.recorder.last.path if sitting.goes_on else None
-    sitting.begun.fit(classifier, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    try:
+        sitting.begun.fit(classifier, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    finally:
+        record.step, record.not_recorded = classifier.step_kind, classifier.not_recorded
 
 
 def _evaluate(sitting: _Sitting, classifier: Classifier, data: ImageData) -> Evaluation:

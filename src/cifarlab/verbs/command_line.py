@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.explain import explain
+from cifarlab.verbs.paths import expanded
 
 # In a wheel the tree lies inside the package, in a checkout at the top of the repository.
 PACKAGED_CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -34,6 +35,8 @@ def call(main: Callable[[], None], *, composed: bool = True) -> None:
     standard error and exit code 2; a traceback means a fault of the program.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its errors in its own words and leaves
+    if not os.environ.get("CIFARLAB_DATA", "unset"):
+        del os.environ["CIFARLAB_DATA"]  # else data.root would be the current directory
     register_resolvers()
     try:
         if composed:
@@ -103,8 +106,12 @@ def quote_path(argument: str) -> str:
     match = PATH_OVERRIDE.match(argument)
     if match is None or match[2][:1] in ("'", '"', "$") or not match[2]:
         return argument
+    # Hydra itself would make a folder of the name "~"; the other paths are expanded by who reads them.
+    path = match[2]
+    if match[1].endswith("hydra.run.dir") and path.startswith("~"):
+        path = str(expanded(path))
     # In Hydra's grammar a backslash is itself, but for those before a quotation mark.
-    escaped = re.sub(r"(\\+)(?='|\Z)", r"\1\1", match[2]).replace("'", "\\'")
+    escaped = re.sub(r"(\\+)(?='|\Z)", r"\1\1", path).replace("'", "\\'")
     return f"{match[1]}='{escaped}'"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,6 +11,7 @@ from cifarlab.job.trained import evaluate_again
 from cifarlab.result import SCHEMA, write_json, write_text
 from cifarlab.training.divergence import Diverged
 from cifarlab.verbs.command_line import leave
+from cifarlab.verbs.paths import expanded
 
 
 class DataSets:
@@ -35,7 +35,7 @@ class Options:
     """
 
     def __init__(self, *, run: str, data: DataSets | None = None, allow: tuple[str, ...] = ()) -> None:
-        self.run = Path(run)
+        self.run = expanded(run)
         self.root = data.root if data else None
         self.allow = allow
 

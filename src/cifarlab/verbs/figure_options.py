@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Ge, Gt, Le
@@ -11,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.figures import OfVisualize
 from cifarlab.job.configure import ConfigError, config_parameters, describe_call, unknown
+from cifarlab.verbs.paths import expanded
 
 # What each figure reads of the options; the others are refused beside it.
 READS: Mapping[OfVisualize, tuple[str, ...]] = {
@@ -44,7 +44,7 @@ class Options:
         draws: augmented copies of the picture.
         most: filters or mistakes shown at most; null is all filters, 40 mistakes.
         rgb: a filter as one picture in colour, or each of its channels apart.
-        channel: which channel of each layer; null shows the first twelve.
+        channel: which channel of each layer, one that all of them have; null shows the first twelve.
         layer: only layers whose name begins so.
         size: side in pixels of the picture that the net is given; null leaves the data's, or what the net was made for.
         label: index of the class to climb.
@@ -77,8 +77,8 @@ class Options:
         raw: bool = False,
     ) -> None:
         self.figure: OfVisualize = figure
-        self.run = None if run is None else Path(run)
-        self.weights = None if weights is None else Path(weights)
+        self.run = None if run is None else expanded(run)
+        self.weights = None if weights is None else expanded(weights)
         self.classes = classes
         self.allow = allow
         self.seed = seed

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cifarlab.figures import OF_A_SWEEP
+from cifarlab.verbs.paths import expanded
 
 if TYPE_CHECKING:
     from cifarlab.summary.findings import Findings
@@ -16,8 +17,8 @@ HELP = f"""\
 usage: python summarize.py SWEEP_DIR [compare=KNOB] [figures=[NAME,...]]
 
 Rebuilds SWEEP_DIR/summary/ from whatever runs exist: runs.csv (a row a run), cells.csv (a row a setting: mean and
-standard deviation over its seeds, from three on with a 95 % interval), summary.md, index.html and the figures. SWEEP_DIR
-is a sweep's folder (multirun/NAME) or any folder of runs (outputs).
+standard deviation over its seeds, from three on with a 95 % interval), summary.md, index.html and the figures.
+SWEEP_DIR is a sweep's folder (multirun/NAME) or any folder of runs (outputs).
 
   compare=KNOB        compare the values of a knob in pairs, over all runs that are alike in everything else
   figures=[NAME,...]  further figures: {", ".join(OF_A_SWEEP)} (X, Y, Z: swept knobs)
@@ -64,7 +65,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         raise UsageError(f"expected one SWEEP_DIR, got {len(paths)}: {' '.join(paths) or 'none'}")
     if compare == "":
         raise UsageError("compare= needs the name of a knob")
-    return Arguments(sweep_dir=paths[0], compare=compare, figures=figures)
+    return Arguments(sweep_dir=str(expanded(paths[0])), compare=compare, figures=figures)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,7 +120,7 @@ def report(findings: Findings) -> None:
             console.print(shown)
     for sentence in verdict(findings):
         console.print(escape(sentence), highlight=False)
-    for warning in findings.noise.warnings:
+    for warning in findings.warnings:
         console.print(f"[bold yellow]Warning:[/bold yellow] {escape(warning)}", highlight=False)
 
 

@@ -100,3 +100,14 @@ def test_a_damaged_file_is_written_anew(tmp_path: Path, damage: str) -> None:
     assert write_environment(tmp_path, CPU, started="now", goes_on=True) == Sittings(1, "now")
     assert written(tmp_path)["started"] == "now"
     assert written(tmp_path)["packages"]["torch"] == metadata.version("torch")
+
+
+def test_a_checkout_of_another_owner_yields_its_commit(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = git(checkout, "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch: it then refuses as dubious
+    with pytest.raises(subprocess.CalledProcessError):
+        git(checkout, "rev-parse", "HEAD")
+    write_environment(tmp_path, CPU, started="now", goes_on=False)
+    assert written(tmp_path)["git"] == {"commit": commit, "dirty": False}

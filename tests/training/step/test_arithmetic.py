@@ -47,7 +47,7 @@ def test_a_mixed_label_is_its_heavier_class() -> None:
 def test_epoch_means_are_those_of_all_pictures_at_once(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
     means = EpochMeans(top5=True)
     for logits, labels in batches:
-        means.update(metric_sums(logits, labels, cross_entropy(logits, labels)))
+        means.update(metric_sums(logits, labels, cross_entropy(logits, labels), top5=True))
     logits, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     measured = means.compute()
     assert measured["loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-6)
@@ -59,7 +59,8 @@ def test_epoch_means_are_those_of_all_pictures_at_once(batches: list[tuple[torch
 def test_metric_sums_hold_no_graph() -> None:
     logits = torch.randn(4, 3, requires_grad=True)
     loss = cross_entropy(logits, torch.tensor([0, 1, 2, 0]))
-    assert not any(value.requires_grad for value in metric_sums(logits, torch.tensor([0, 1, 2, 0]), loss))
+    sums = metric_sums(logits, torch.tensor([0, 1, 2, 0]), loss, top5=True)
+    assert not any(value.requires_grad for value in sums)
 
 
 def test_before_the_first_batch_there_is_no_accuracy() -> None:

@@ -1,6 +1,7 @@
 """The moving average against its recursion, its place in training, and its resume."""
 
 import contextlib
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -15,14 +16,22 @@ from cifarlab.training.step.ema import WeightEMA
 class Regression(LightningModule):
     """Three steps an epoch on fixed numbers; notes the weights that each validation saw."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: Callable[[float], float | Tensor] = float) -> None:
         super().__init__()
+        self.automatic_optimization = False
+        self.ema: WeightEMA | None = None
+        self.share = share
         torch.manual_seed(0)
         self.net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
         self.validated: list[dict[str, Tensor]] = []
 
-    def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
-        return self.net(batch).sub(batch[:, :3]).square().mean()
+    def training_step(self, batch: Tensor, batch_index: int) -> None:
+        self.net(batch).sub(batch[:, :3]).square().mean().backward()
+        optimizer = self.optimizers()
+        optimizer.step()
+        optimizer.zero_grad()
+        if self.ema is not None:
+            self.ema.update(self.net, self.share(self.ema.next_share()))
 
     def validation_step(self, batch: Tensor, batch_index: int) -> None:
         self.validated.append(copied(self.net))
@@ -64,6 +73,7 @@ def fit(
     module: Regression, ema: WeightEMA | None, epochs: int, folder, resume=None, **settings
 ) -> tuple[Trainer, Notes]:
     notes = Notes()
+    module.ema = ema
     trainer = Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -80,19 +90,17 @@ def fit(
     return trainer, notes
 
 
-@pytest.mark.parametrize(("decay", "every"), [(0.999, 1), (0.2, 1), (0.999, 2)])
-def test_the_average_follows_its_recursion_and_validation_sees_it(tmp_path, decay, every):
-    module, ema = Regression(), WeightEMA(decay=decay, every=every)
+@pytest.mark.parametrize(("decay", "share"), [(0.999, float), (0.2, float), (0.999, torch.tensor)])
+def test_the_average_follows_its_recursion_and_validation_sees_it(tmp_path, decay, share):
+    module, ema = Regression(share), WeightEMA(decay=decay)
     _, notes = fit(module, ema, 2, tmp_path)
-    average, updates, at_validation = notes.weights[0], 0, []
+    average, at_validation = notes.weights[0], []
     for step, weights in enumerate(notes.weights[1:], start=1):
-        if step % every == 0:
-            keep = min(decay, (1 + updates) / (10 + updates))
-            updates += 1
-            average = {
-                name: keep * average[name] + (1 - keep) * value if value.is_floating_point() else value
-                for name, value in weights.items()
-            }
+        keep = min(decay, step / (9 + step))
+        average = {
+            name: keep * average[name] + (1 - keep) * value if value.is_floating_point() else value
+            for name, value in weights.items()
+        }
         if step % 3 == 0:
             at_validation.append(average)
     assert len(notes.weights) == 7
@@ -122,12 +130,6 @@ def test_a_resumed_run_has_the_same_average_to_the_digit(tmp_path):
     assert resumed.updates == straight.updates == 12
     assert_same(resumed.average, straight.average)
     assert len(module.validated) == 2
-
-
-def test_accumulated_batches_count_as_one_step(tmp_path):
-    ema = WeightEMA()
-    fit(Regression(), ema, 2, tmp_path, accumulate_grad_batches=3)
-    assert ema.updates == 2
 
 
 def test_applied_lends_the_average_and_gives_the_weights_back(tmp_path):
@@ -160,7 +162,7 @@ def test_bfloat16_weights_are_averaged_in_float32():
     ema.updates = 100_000
     ema.average = {"weight": torch.zeros(1, 1)}
     for _ in range(1000):
-        ema.update(net)
+        ema.update(net, ema.next_share())
     assert ema.average["weight"].item() == pytest.approx(1 - 0.999**1000, rel=1e-4)
     with ema.applied(net):
         assert net.weight.item() == pytest.approx(1 - 0.999**1000, rel=2**-8)

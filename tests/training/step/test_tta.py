@@ -60,7 +60,7 @@ def test_a_run_records_it_beside_the_plain_accuracy(views: str, tiny_job: Callab
     net = trained_net(job, tmp_path / "run", data.num_classes).eval()
     right = seen = 0
     with torch.no_grad():
-        for images, labels in data.test_dataloader():
+        for images, labels in data.test_dataloader().batches:
             right += int((mean_logits(net, images, net(images), views).argmax(1) == labels).sum())  # type: ignore[arg-type]
             seen += len(labels)
     assert result.metrics["test/acc_tta"] == pytest.approx(right / seen, abs=1e-12)

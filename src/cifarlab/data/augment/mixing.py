@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ class Mixup:
     Args:
         alpha: both parameters of the Beta distribution; 1 is uniform (the paper's choice on CIFAR).
         probability: share of the batches (or pictures, see `weight`) that is mixed at all.
-        weight: one weight a `batch` (timm's default) or one a `picture`.
+        weight: one weight a `batch` (timm's default; drawn by epoch and step, so all ranks have it) or a `picture`.
     """
 
     def __init__(
@@ -34,15 +35,18 @@ class Mixup:
         self.probability = probability
         self.weight = weight
 
-    def weights(self, draw: Draw) -> np.ndarray:
-        """float64 ``(1,)`` or ``(B,)``: the share that each picture keeps of itself; 1 where it is not mixed."""
-        count = len(draw) if self.weight == "picture" else 1
-        shares = draw.host.beta(self.alpha, self.alpha, count)
-        return np.where(draw.host.random(count) < self.probability, shares, 1.0)
+    def numbers(self, draw: Draw) -> Draw:
+        """The draw of as many numbers as there are weights."""
+        return draw if self.weight == "picture" else draw.batch
+
+    def weights(self, numbers: Draw) -> Tensor:
+        """float32 ``(1,)`` or ``(B,)``: the share that each picture keeps of itself; 1 where it is not mixed."""
+        shares = beta(numbers.uniform(0, 1), self.alpha)
+        return torch.where(numbers.coins(self.probability), shares, 1.0)
 
     def __call__(self, pixels: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         """Mixed ``(B, 3, H, W)`` pixels, and float32 ``(1,)`` or ``(B,)``: the share of each picture's own label."""
-        share = draw.to_device(self.weights(draw))
+        share = self.weights(self.numbers(draw))
         return torch.lerp(pixels.flip(0), pixels, share.view(-1, 1, 1, 1)), share
 
 
@@ -60,21 +64,41 @@ class CutMix(Mixup):
 
     def __call__(self, pixels: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         """Mixed ``(B, 3, H, W)`` pixels, and float32 ``(1,)`` or ``(B,)``: the share of each picture's own label."""
-        side = np.sqrt(1 - self.weights(draw))
+        numbers = self.numbers(draw)
+        side = (1 - self.weights(numbers)).sqrt()
         inside, lengths = [], []
         for size in pixels.shape[-2:]:
-            length = (size * side).astype(np.int64)
-            first = draw.host.integers(size, size=len(side)) - length // 2
-            low, high = first.clip(0, size), (first + length).clip(0, size)
-            place = np.arange(size)
+            length = (size * side).long()
+            first = numbers.integers(size) - length // 2
+            low, high = first.clamp(0, size), (first + length).clamp(0, size)
+            place = torch.arange(size, device=pixels.device)
             inside.append((place >= low[:, None]) & (place < high[:, None]))
             lengths.append(high - low)
-        box = draw.to_device(inside[0])[:, None, :, None] * draw.to_device(inside[1])[:, None, None, :]
-        share = draw.to_device(1 - lengths[0] * lengths[1] / pixels[0, 0].numel())
-        return torch.where(box > 0, pixels.flip(0), pixels), share
+        box = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+        share = 1 - lengths[0] * lengths[1] / pixels[0, 0].numel()
+        return torch.where(box, pixels.flip(0), pixels), share
+
+
+def beta(uniform: Tensor, alpha: float) -> Tensor:
+    """Numbers of Beta(alpha, alpha) from uniform ones in ``[0, 1)``, float32, by the inverse of its distribution."""
+    if alpha == 1:
+        return uniform
+    quantiles = _beta_quantiles(alpha, uniform.device)
+    place = uniform * (len(quantiles) - 1)
+    low = place.long()
+    return torch.lerp(quantiles[low], quantiles[low + 1], place - low)
+
+
+@functools.cache
+def _beta_quantiles(alpha: float, device: torch.device) -> Tensor:
+    """float32: quantiles of Beta(alpha, alpha) at 2^14 + 1 places from 0 to 1, between which `beta` interpolates."""
+    from scipy import stats  # 0.4 s, for an alpha other than 1 only
+
+    places = np.linspace(0, 1, 2**14 + 1)
+    return torch.from_numpy(stats.beta(alpha, alpha).ppf(places)).float().to(device)
 
 
 def soft_labels(labels: Tensor, share: Tensor, num_classes: int) -> Tensor:
     """float32 ``(B, num_classes)``: ``share`` on each picture's own label and the rest on its partner's."""
-    own = torch.nn.functional.one_hot(labels, num_classes).to(torch.float32)
+    own = (labels[:, None] == torch.arange(num_classes, device=labels.device)).to(torch.float32)
     return torch.lerp(own.flip(0), own, share[:, None])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cifarlab.data.augment.colour import Brightness, Jitter
 from cifarlab.data.augment.cutout import Cutout
-from cifarlab.data.augment.draw import Draw
+from cifarlab.data.augment.draw import Draw, draw_of
 from cifarlab.data.augment.mixing import CutMix, Mixup, soft_labels
 from cifarlab.data.augment.randaugment import RandAugment
 from cifarlab.data.augment.warp import Rotation, Translation, Zoom, warp
@@ -141,7 +141,7 @@ class Augment:
             uint8 ``(B, 3, H, W)``.
         """
         indices = torch.arange(len(images), device=images.device) if indices is None else indices
-        draw = Draw(indices, seed=seed, epoch=epoch)
+        draw = draw_of(indices, seed=seed, epoch=epoch)
         pixels = self(images.permute(0, 2, 3, 1).contiguous(), draw).permute(0, 3, 1, 2)
         if self.mixing is not None:
             pixels, _ = self.mixing(pixels.to(torch.float32), draw)

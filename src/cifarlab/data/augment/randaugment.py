@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated
 
-import numpy as np
 import torch
 from annotated_types import Ge, Le
 from torch import Tensor
@@ -39,22 +38,32 @@ class RandAugment:
         self.magnitude = magnitude
 
     def __call__(self, pixels: Tensor, draw: Draw) -> Tensor:
-        """float32 ``(B, 3, H, W)`` in and out, values in ``[0, 255]``.
-
-        The host draws which operation goes to which picture, so that each runs on its own pictures alone without asking
-        the device how many there are.
-        """
+        """float32 ``(B, 3, H, W)`` in and out, values in ``[0, 255]``."""
+        apply = to_all if pixels.is_cuda else to_the_chosen
         for _ in range(self.operations):
-            choice = draw.host.integers(len(OPERATIONS), size=len(draw))
-            sign = draw.to_device(draw.host.choice((-1.0, 1.0), size=len(draw)))
-            result = torch.empty_like(pixels)
-            for number, operation in enumerate(OPERATIONS.values()):
-                chosen = torch.from_numpy(np.flatnonzero(choice == number)).to(pixels.device, non_blocking=True)
-                if len(chosen) > 0:
-                    amount = sign[chosen] * (self.magnitude / LARGEST_MAGNITUDE)
-                    result[chosen] = operation(pixels[chosen], amount)
-            pixels = result
+            choice = draw.integers(len(OPERATIONS))
+            sign = 1 - 2 * draw.coins(0.5).float()
+            pixels = apply(pixels, choice, sign * (self.magnitude / LARGEST_MAGNITUDE))
         return pixels
+
+
+def to_the_chosen(pixels: Tensor, choice: Tensor, amount: Tensor) -> Tensor:
+    """Each operation on its own pictures alone; on a GPU the host would wait there to hear how many these are."""
+    result = torch.empty_like(pixels)
+    for number, operation in enumerate(OPERATIONS.values()):
+        chosen = (choice == number).nonzero().squeeze(1)
+        if len(chosen) > 0:
+            result[chosen] = operation(pixels[chosen], amount[chosen])
+    return result
+
+
+def to_all(pixels: Tensor, choice: Tensor, amount: Tensor) -> Tensor:
+    """Each operation on all pictures, of which the chosen are kept: the same pixels, in tensors of fixed shapes."""
+    result = pixels
+    for number, operation in enumerate(OPERATIONS.values()):
+        chosen = (choice == number)[:, None, None, None]
+        result = torch.where(chosen, operation(pixels, amount), result)
+    return result
 
 
 def shear_x(pixels: Tensor, amount: Tensor) -> Tensor:
@@ -89,8 +98,8 @@ def rotate(pixels: Tensor, amount: Tensor) -> Tensor:
 
 def sharpen(pixels: Tensor, factor: Tensor) -> Tensor:
     """Factor 0 is a 3x3 blur (centre 5, others 1, of 13), 1 the picture; the outermost pixels stay."""
-    kernel = torch.ones(3, 1, 3, 3, device=pixels.device, dtype=pixels.dtype)
-    kernel[:, :, 1, 1] = 5
+    centre = torch.full((3, 1, 1, 1), 4.0, device=pixels.device, dtype=pixels.dtype)
+    kernel = 1 + F.pad(centre, (1, 1, 1, 1))
     blurred = pixels.clone()
     blurred[:, :, 1:-1, 1:-1] = F.conv2d(pixels, kernel / 13, groups=3)
     return blend(pixels, blurred, factor)

@@ -55,7 +55,7 @@ class Translation:
 
     def matrix(self, draw: Draw) -> Tensor:
         """float32 ``(B, 3, 3)`` from output to input pixels, both measured from the centre."""
-        return shift(draw.uniform(-self.pixels, self.pixels, 2))
+        return shift(torch.stack([draw.uniform(-self.pixels, self.pixels) for _ in range(2)], dim=1))
 
 
 def linear(xx: Tensor, xy: Tensor, yx: Tensor, yy: Tensor) -> Tensor:

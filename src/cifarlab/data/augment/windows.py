@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Literal
 
 import torch
@@ -94,7 +95,7 @@ class AlternatingFlip:
 
     def sides(self, draw: Draw) -> tuple[Tensor | None, Tensor | None]:
         """Which pictures to mirror left-right, bool ``(B,)``, and None: none is turned upside down."""
-        return draw.fixed_coins() ^ (draw.epoch % 2 == 1), None
+        return draw.alternating_coins(), None
 
 
 def cut(pictures: Tensor, draw: Draw, *, crop: Crop | None, flip: Flip | AlternatingFlip | None) -> Tensor:
@@ -106,22 +107,25 @@ def cut(pictures: Tensor, draw: Draw, *, crop: Crop | None, flip: Flip | Alterna
     if crop is None and flip is None:
         return pictures
     count, height, width, channels = pictures.shape
-    device = pictures.device
     mirrored, upturned = flip.sides(draw) if flip is not None else (None, None)
-    which = torch.arange(count, device=device)
+    top, left = crop.corners(draw) if crop is not None else (None, None)
     if mirrored is not None:
         pictures = torch.cat([pictures, pictures.flip(2)])
-        which = which + count * mirrored
-    rows = torch.arange(height, device=device).expand(count, height)
-    if upturned is not None:
-        rows = torch.where(upturned[:, None], height - 1 - rows, rows)
-    left = torch.zeros_like(which)
     if crop is not None:
         pictures = crop.pad(pictures)
-        top, left = crop.corners(draw)
-        rows = rows + top[:, None]
-    padded_height, padded_width = pictures.shape[1:3]
-    start = ((which * padded_height)[:, None] + rows) * padded_width + left[:, None]
+    row, picture = pictures.stride()[1], pictures.stride()[0]
+    start = _starts(count, height, picture, row, pictures.device)
+    if upturned is not None:
+        start = torch.where(upturned[:, None], start.flip(1), start)
+    for places, length in ((mirrored, count * picture), (top, row), (left, channels)):
+        if places is not None:
+            start = torch.add(start, places[:, None], alpha=length)
     run = width * channels
     runs = pictures.reshape(-1).as_strided((pictures.numel() - run + 1, run), (1, 1))
-    return runs.index_select(0, (start * channels).reshape(-1)).view(count, height, width, channels)
+    return runs.index_select(0, start.reshape(-1)).view(count, height, width, channels)
+
+
+@functools.lru_cache(maxsize=64)
+def _starts(count: int, height: int, picture: int, row: int, device: torch.device) -> Tensor:
+    """int64 ``(count, height)``: where each picture's rows begin, in bytes."""
+    return torch.arange(count, device=device)[:, None] * picture + torch.arange(height, device=device) * row

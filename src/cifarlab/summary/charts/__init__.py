@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import plotly.graph_objects as go
 
@@ -22,26 +22,35 @@ __all__ = ["charts"]
 MOST_CURVES = 300
 
 
-def charts(sweep: Sweep, histories: Mapping[str, History]) -> dict[OfSweep, go.Figure]:
-    """Every chart that the sweep has data for, by the name of the figure."""
-    found: dict[OfSweep, go.Figure] = {}
+def charts(sweep: Sweep, histories: Mapping[str, History]) -> dict[OfSweep, go.Figure | str]:
+    """Every chart that the sweep has data for, by the name of the figure, or why it could not be drawn."""
+    found: dict[OfSweep, go.Figure | str] = {}
+    for name, draw in _drawn(sweep, histories).items():
+        try:
+            found[name] = draw()
+        except Exception as fault:  # whatever is wrong with one chart, the rest of the page does not wait for it
+            found[name] = f"{type(fault).__name__}: {fault}"
+    return found
+
+
+def _drawn(sweep: Sweep, histories: Mapping[str, History]) -> dict[OfSweep, Callable[[], go.Figure]]:
+    drawn: dict[OfSweep, Callable[[], go.Figure]] = {}
     metrics = measured(sweep)
     axes = sweep.gridded()
     if metrics and sweep.objective is not None:
-        found["search"] = search(trials_of(sweep))
+        drawn["search"] = lambda: search(trials_of(sweep))
     if metrics and len(axes) > 1:
-        found["heatmap"] = heatmap(sweep, axes, metrics)
+        drawn["heatmap"] = lambda: heatmap(sweep, axes, metrics)
     if metrics and axes:
-        found["marginal"] = marginals(sweep, axes, metrics)
+        drawn["marginal"] = lambda: marginals(sweep, axes, metrics)
     if metrics and len(axes) > 2:
-        found["grid3d"] = grid3d(sweep, axes, metrics)
-    runs = overlay_of(sweep, histories, MOST_CURVES)
-    if runs.columns:
-        found["curves"] = curves(runs)
+        drawn["grid3d"] = lambda: grid3d(sweep, axes, metrics)
+    if histories:
+        drawn["curves"] = lambda: curves(overlay_of(sweep, histories, MOST_CURVES))
     spent = cost_of(sweep)
     if spent.kinds:
-        found["cost"] = cost(spent)
-    return found
+        drawn["cost"] = lambda: cost(spent)
+    return drawn
 
 
 def measured(sweep: Sweep) -> list[str]:

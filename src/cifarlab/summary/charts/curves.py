@@ -14,7 +14,13 @@ MOST_POINTS = 100
 
 
 def curves(data: Overlay) -> go.Figure:
-    """A trace a colour, over the epochs."""
+    """A trace a colour, over the epochs.
+
+    Raises:
+        ValueError: no run has a history.
+    """
+    if not data.columns:
+        raise ValueError("no run has a history of losses or accuracies")
     legend = {"title": {"text": text(data.legend_title)}}
     base = go.Figure(
         layout={"height": 480, "showlegend": True, "legend": legend, "xaxis": {"title": {"text": "epoch"}}}
@@ -36,7 +42,11 @@ def _view(data: Overlay, column: str) -> View:
         )
         for entry, colour in data.colours.items()
     ]
-    return View(traces=traces, layout={"yaxis": {"title": {"text": COLUMNS[column]}}})
+    axis = {"title": {"text": data.title(column)}, "autorange": True}
+    limits = data.loss_limits(column)
+    if limits is not None:
+        axis |= {"autorange": False, "range": limits}
+    return View(traces=traces, layout={"yaxis": axis})
 
 
 def _joined(data: Overlay, entry: str, column: str) -> dict[str, list[Any]]:

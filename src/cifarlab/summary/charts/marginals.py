@@ -45,7 +45,7 @@ def _view(data: Marginal) -> View:
     )
     bars = {"type": "data", "symmetric": False, "array": rounded(high - mean), "arrayminus": rounded(mean - low)}
     means = go.Scatter(
-        mode="lines+markers",
+        mode="lines+markers" if data.axis.is_scale else "markers",
         xaxis="x2",
         yaxis="y2",
         x=values,
@@ -54,7 +54,8 @@ def _view(data: Marginal) -> View:
         line={"color": PALETTE[0]},
         showlegend=False,
     )
-    look = category(data.axis)
+    # plotly would leave out the values at which nothing finished.
+    look = category(data.axis) | {"range": [-0.5, len(data.axis.values) - 0.5]}
     return View(
         traces=[every, means], layout={"xaxis": look, "xaxis2": look, "yaxis": {"title": {"text": data.metric}}}
     )

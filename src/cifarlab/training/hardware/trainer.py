@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,7 +34,9 @@ class TrainerSettings:
         gradient_clip_norm: gradients are scaled down to this L2 norm; null leaves them.
         accumulate_batches: batches whose gradients are summed before a step.
         channels_last: weights and pictures in the memory format that convolutions are fastest with.
-        compile: ``torch.compile`` the net in place, so that the names of its weights stay.
+        record: on a CUDA device, record the training step and replay it, so that the GPU need not wait for Python;
+            ``auto`` does so where it can and says where it cannot, ``true`` refuses there.
+        compile: ``torch.compile`` the net for training; ``auto`` where the run is recorded, and long enough to gain.
         deterministic: refuse operations whose result depends on their order (slower on a GPU).
         progress_bar: show Lightning's bar.
     """
@@ -49,7 +52,8 @@ class TrainerSettings:
         gradient_clip_norm: Annotated[float, Gt(0)] | None = None,
         accumulate_batches: Annotated[int, Ge(1)] = 1,
         channels_last: bool = True,
-        compile: bool = False,
+        record: Literal["auto"] | bool = "auto",
+        compile: Literal["auto"] | bool = False,
         deterministic: bool = False,
         progress_bar: bool = True,
     ) -> None:
@@ -63,9 +67,19 @@ class TrainerSettings:
         self.gradient_clip_norm = gradient_clip_norm
         self.accumulate_batches = accumulate_batches
         self.channels_last = channels_last
+        self.record = record
         self.compile = compile
         self.deterministic = deterministic
         self.progress_bar = progress_bar
+        if record is True and (why_not := self._no_recording()):
+            raise ValueError(f"trainer.record=true: {why_not}; allowed: auto, false")
+
+    def _no_recording(self) -> str | None:
+        if self.device_type != "cuda":
+            return f"accelerator={self.accelerator} is {self.device_type} here, and only CUDA devices record"
+        if self.devices * self.num_nodes > 1:
+            return "several devices wait for each other within a step"
+        return "precision=16-mixed asks the GPU within a step" if self.precision == "16-mixed" else None
 
     @property
     def device_type(self) -> str:
@@ -101,16 +115,15 @@ class TrainerSettings:
         """
         _silence_lightning()
         bar = [Bar(leave=keep_bar)] if self.progress_bar else []
-        return Trainer(
+        trainer = Trainer(
             max_epochs=max_epochs,
             accelerator=self.device_type,
             devices=self.devices,
             num_nodes=self.num_nodes,
             strategy=self.strategy,
             precision=self.resolved_precision,  # type: ignore[arg-type]
-            gradient_clip_val=self.gradient_clip_norm,
-            accumulate_grad_batches=self.accumulate_batches,
             deterministic=self.deterministic,
+            benchmark=self.device_type == "cuda" and not self.deterministic,
             callbacks=[*callbacks, *bar],
             logger=list(loggers),
             default_root_dir=directory,
@@ -121,6 +134,9 @@ class TrainerSettings:
             # Batches shard themselves and know their rank.
             use_distributed_sampler=False,
         )
+        for step in ("train", "val", "test"):  # the module's steps put the net alone into the run's precision
+            setattr(trainer.precision_plugin, f"{step}_step_context", nullcontext)
+        return trainer
 
 
 def _silence_lightning() -> None:
@@ -134,6 +150,7 @@ def _silence_lightning() -> None:
         r".*Total length of `list` across ranks is zero.*",  # no validation split
         r".*litlogger.*",
         r".*litmodels.*",
+        r".*running without CUDA graph capture.*",  # the steps before the one that is recorded
         r".*sync_dist=True.*",  # the means are summed over devices before they are logged
         r"`?isinstance\(treespec, LeafSpec\)`? is deprecated.*",
     ):

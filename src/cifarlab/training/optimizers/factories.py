@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from cifarlab.training.optimizers.muon import Muon
 from cifarlab.training.optimizers.parameter_groups import decay_groups, muon_parts
+from cifarlab.training.optimizers.sgd import SGD
 
 
 def sgd(
@@ -36,7 +37,7 @@ def sgd(
     if nesterov and momentum == 0:
         raise ValueError("nesterov=true needs momentum above 0, momentum=0.0 was given: set nesterov=false")
     groups = decay_groups(net, weight_decay, decay_norm_and_bias)
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
+    return SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
 
 
 def adam(

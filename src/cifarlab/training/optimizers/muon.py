@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.sgd import sgd
 
 from cifarlab.training.hardware.device import has_native_bfloat16
+from cifarlab.training.optimizers.sgd import gradients_of, momentum_buffers, sgd_step
 
 # Quintic coefficients with the steepest slope at 0 (Jordan, "Muon", kellerjordan.github.io/posts/muon, 2024).
 LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315
@@ -55,6 +55,8 @@ class Muon(Optimizer):
         normalize: hold the norms of the `muon` weights.
     """
 
+    recordable = True  # lr and momentum of a group may be tensors
+
     def __init__(
         self,
         groups: Iterable[dict[str, Any]],
@@ -86,11 +88,15 @@ class Muon(Optimizer):
         return loss
 
     def _muon_step(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        gradients = _gradients(weights)
-        buffers = self._buffers(weights)
-        torch._foreach_mul_(buffers, group["momentum"])
+        lr, momentum = group["lr"], group["momentum"]
+        gradients = gradients_of(weights)
+        buffers = momentum_buffers(self, weights)
+        torch._foreach_mul_(buffers, momentum)
         torch._foreach_add_(buffers, gradients)
-        directions = torch._foreach_add(gradients, buffers, alpha=group["momentum"])
+        if isinstance(momentum, Tensor):
+            directions = torch._foreach_add(gradients, torch._foreach_mul(buffers, momentum))
+        else:
+            directions = torch._foreach_add(gradients, buffers, alpha=momentum)
         # Weights of one shape share a batched product, which saves launches on a GPU.
         by_shape: dict[tuple[int, int], list[int]] = {}
         for index, weight in enumerate(weights):
@@ -105,31 +111,17 @@ class Muon(Optimizer):
                 if group["normalize"]:
                     weight.mul_(math.sqrt(rows) / weight.norm().clamp_min(1e-7))
                 else:
-                    weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(update.reshape(weight.shape), alpha=-group["lr"] * stretch)
+                    weight.mul_(1 - lr * group["weight_decay"])
+                if isinstance(lr, Tensor):
+                    weight.sub_(update.reshape(weight.shape) * (lr * stretch))
+                else:
+                    weight.add_(update.reshape(weight.shape), alpha=-lr * stretch)
 
     def _sgd_step(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        sgd(
-            weights,
-            _gradients(weights),
-            list(self._buffers(weights)),
-            lr=group["lr"],
-            momentum=group["momentum"],
-            dampening=0.0,
-            nesterov=group["momentum"] > 0,
-            weight_decay=group["weight_decay"],
-            maximize=False,
-        )
-
-    def _buffers(self, weights: list[Tensor]) -> list[Tensor]:
-        for weight in weights:
-            if not self.state[weight]:
-                self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
-        return [self.state[weight]["momentum_buffer"] for weight in weights]
-
-
-def _gradients(weights: list[Tensor]) -> list[Tensor]:
-    return [weight.grad for weight in weights if weight.grad is not None]
+        momentum = group["momentum"]
+        nesterov = isinstance(momentum, Tensor) or momentum > 0
+        rates = {"lr": group["lr"], "momentum": momentum, "weight_decay": group["weight_decay"]}
+        sgd_step(weights, momentum_buffers(self, weights), nesterov=nesterov, **rates)
 
 
 def _product_dtype(name: str, weight: Tensor) -> torch.dtype:

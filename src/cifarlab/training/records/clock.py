@@ -31,7 +31,7 @@ class Clock(Callback):
             self._first_step = False
             self._book("compile", pl_module.device)
         else:
-            self.images += len(batch[1]) * trainer.world_size
+            self.images += len(batch) * trainer.world_size
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._book("train", pl_module.device)

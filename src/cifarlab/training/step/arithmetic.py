@@ -12,13 +12,14 @@ from torch.nn import functional as F
 class Sums(NamedTuple):
     """Scalars summed over a batch, kept on its device; an epoch's mean is the quotient of two of them.
 
-    Cross entropy, and how many pictures were right at the first guess, right within five guesses, and seen.
+    Cross entropy, and how many pictures were seen, right at the first guess, and, where asked for, right within five
+    guesses.
     """
 
     loss: Tensor
-    correct: Tensor
-    correct_top5: Tensor
     pictures: Tensor
+    correct: Tensor
+    correct_top5: Tensor | None = None
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -38,22 +39,23 @@ def hard_labels(labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def metric_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Sums:
+def metric_sums(logits: Tensor, labels: Tensor, loss: Tensor, *, top5: bool = False) -> Sums:
     """What a batch adds to its epoch, without a copy to the host.
 
     Args:
         logits: ``(B, C)``.
         labels: int64 ``(B,)`` or float ``(B, C)``.
         loss: the batch's mean loss, a scalar.
+        top5: whether to count what is right within five guesses.
     """
     target = hard_labels(labels)
     # bfloat16 logits tie often: argmax takes the first of equals, here as in every report.
     correct = logits.argmax(dim=1) == target
-    better = logits > logits.gather(1, target[:, None])
+    better = logits > logits.gather(1, target[:, None]) if top5 else None
     pictures = torch.full_like(loss, len(labels), dtype=torch.float32)
     return Sums(
         loss=loss.detach().float() * pictures,
-        correct=correct.sum().float(),
-        correct_top5=(better.sum(dim=1) < 5).sum().float(),
         pictures=pictures,
+        correct=correct.sum(dtype=torch.float32),
+        correct_top5=None if better is None else (better.sum(dim=1) < 5).sum(dtype=torch.float32),
     )

@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Gt, Lt
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 
 class WeightEMA(Callback):
-    """Trains `pl_module.net` on its plain weights and validates it on their moving average.
+    """Validates a net on the moving average of its weights, which the training step moves after each update of them.
 
     After update n the average has moved by 1 - d_n towards the weights, d_n = min(decay, (1 + n) / (10 + n)) with n
     from 0: a young average forgets the random start, so that short runs gain too (as TensorFlow's
@@ -25,33 +25,20 @@ class WeightEMA(Callback):
 
     Args:
         decay: Share of the average that an update keeps, once warmed up.
-        every: Optimizer steps between two updates.
     """
 
-    def __init__(self, *, decay: Annotated[float, Gt(0), Lt(1)] = 0.999, every: Annotated[int, Ge(1)] = 1) -> None:
+    def __init__(self, *, decay: Annotated[float, Gt(0), Lt(1)] = 0.999) -> None:
         self.decay = decay
-        self.every = every
         self.updates = 0
         self.average: dict[str, Tensor] = {}
         self._applied = False
-        self._last_step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        net = _net(pl_module)
-        self._last_step = trainer.global_step
-        state = net.state_dict()
+        state = _net(pl_module).state_dict()
         start = self.average or state
         self.average = {
             name: start[name].detach().to(value.device, _wide(value), copy=True) for name, value in state.items()
         }
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        step = trainer.global_step  # stays while gradients accumulate
-        if step != self._last_step and step % self.every == 0:
-            self.update(_net(pl_module))
-        self._last_step = step
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.average:
@@ -72,15 +59,23 @@ class WeightEMA(Callback):
         self.updates = state_dict["updates"]
         self.average = dict(state_dict["average"])
 
-    @torch.no_grad()
-    def update(self, net: nn.Module) -> None:
-        """Move the average towards the net's weights."""
-        weight = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+    def next_share(self) -> float:
+        """How far, in (0, 1), the next update moves the average towards the weights; it counts as made."""
+        share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
+        return share
+
+    @torch.no_grad()
+    def update(self, net: nn.Module, share: float | Tensor) -> None:
+        """Move the average towards the net's weights by a share, which may be a tensor of one element beside them."""
         state = net.state_dict()
         moved = [name for name, value in self.average.items() if value.is_floating_point()]
         current = [state[name].to(self.average[name].dtype) for name in moved]
-        torch._foreach_lerp_([self.average[name] for name in moved], current, weight)
+        averages = [self.average[name] for name in moved]
+        if isinstance(share, Tensor):
+            torch._foreach_add_(averages, torch._foreach_mul(torch._foreach_sub(current, averages), share))
+        else:
+            torch._foreach_lerp_(averages, current, share)
         for name in self.average.keys() - set(moved):
             self.average[name].copy_(state[name])
 

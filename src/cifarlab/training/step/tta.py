@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 Views = Literal["none", "mirror", "mirror_shift"]
 
 
-def mean_logits(net: nn.Module, images: Tensor, logits: Tensor, views: Views) -> Tensor:
+def mean_logits(net: Callable[[Tensor], Tensor], images: Tensor, logits: Tensor, views: Views) -> Tensor:
     """Logits averaged over views of each picture.
 
     ``mirror``: the picture and its mirror image, 1/2 each. ``mirror_shift``: these two, 1/4 each, and both shifted by

@@ -188,6 +188,18 @@ def test_gradients_of_two_batches_make_the_step_of_one_of_both(
     assert abs(plain.metrics["train/loss"] / whole.metrics["train/loss"] - 1) > 0.01
 
 
+@pytest.mark.parametrize(("batches", "steps"), [(1, 4), (2, 2), (3, 2)])
+def test_a_schedule_is_told_of_optimizer_steps(small_run: SmallRun, tmp_path: Path, batches: int, steps: int) -> None:
+    told: list[Budget] = []
+
+    def schedule(optimizer: Optimizer, budget: Budget) -> dict[str, Any]:
+        told.append(budget)
+        return wrecking(optimizer, budget)
+
+    small_run(tmp_path, schedule=schedule, trainer=on_cpu(accumulate_batches=batches))
+    assert told == [Budget(epochs=2, steps_per_epoch=steps)]
+
+
 def test_gradients_are_clipped(small_run: SmallRun, tmp_path: Path) -> None:
     """To a norm of almost nothing, so that every epoch is the first."""
     small_run(tmp_path / "clipped", trainer=on_cpu(gradient_clip_norm=1e-20))

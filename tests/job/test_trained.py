@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -15,6 +16,7 @@ from cifarlab.job.directory import reopen, write_job
 from cifarlab.job.job import Job
 from cifarlab.job.trained import evaluate_again, trained_net
 from cifarlab.models import pretrained
+from cifarlab.training.divergence import Diverged
 from cifarlab.training.records.interruption import Interrupted
 from cifarlab.training.records.recorder import Recorder
 
@@ -74,6 +76,32 @@ def test_a_run_goes_on_without_the_file_that_it_started_from(
     with pytest.raises(ValueError, match=r"start\.pth: there is no such file"):
         job.preflight(10, (32, 32))
     assert "there is no such file" in (job.execute(tmp_path / "new").error or "")
+
+
+def change_best(directory: Path, **change: Any) -> None:
+    path = directory / "checkpoints" / "best.ckpt"
+    torch.save(torch.load(path, weights_only=True) | change, path)
+
+
+def test_weights_of_another_run_are_not_tested(tiny_job: MakeJob, tmp_path: Path) -> None:
+    job = tiny_job("++figures=[]")
+    job.execute(tmp_path)
+    trained_net(job, tmp_path, 10)
+    change_best(tmp_path, key="f" * 16)
+    with pytest.raises(ValueError, match=r"best\.ckpt is of another run \(f{16}\) than this one"):
+        trained_net(job, tmp_path, 10)
+
+
+def test_a_net_whose_answers_are_no_numbers_has_diverged_when_it_is_tested_too(
+    tiny_job: MakeJob, tmp_path: Path
+) -> None:
+    job = tiny_job("++figures=[]")
+    write_job(job, tmp_path)
+    job.execute(tmp_path)
+    state = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    change_best(tmp_path, state_dict={name: value * torch.inf for name, value in state.items()})
+    with pytest.raises(Diverged, match="test/loss became NaN or infinite in the test"):
+        evaluate_again(tmp_path)
 
 
 def test_a_run_is_tested_again_as_it_was_tested(tiny_job: MakeJob, tmp_path: Path) -> None:

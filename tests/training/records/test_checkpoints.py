@@ -85,7 +85,7 @@ class Payload:
 
 
 @pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
-@pytest.mark.parametrize("damage", ["torn", "empty", "noise", "payload", "something else", "half"])
+@pytest.mark.parametrize("damage", ["torn", "empty", "noise", "pickle", "payload", "something else", "half"])
 def test_a_damaged_checkpoint_is_named_with_the_way_out_and_nothing_is_touched(
     small_run: SmallRun, tmp_path: Path, name: str, damage: str
 ) -> None:
@@ -96,11 +96,13 @@ def test_a_damaged_checkpoint_is_named_with_the_way_out_and_nothing_is_touched(
         "torn": whole[:100],
         "empty": b"",
         "noise": bytes(range(256)) * 40,
-        "payload": pickle.dumps(Payload(ran)),
+        "pickle": pickle.dumps(Payload(ran)),
         "half": whole[: len(whole) // 2],
     }
     if damage in written:
         path.write_bytes(written[damage])
+    elif damage == "payload":
+        torch.save(torch.load(path, weights_only=True) | {"note": Payload(ran)}, path)
     else:
         torch.save({"weights": torch.zeros(3)}, path)
     before = contents(tmp_path)

@@ -244,32 +244,15 @@ def test_any_batch_can_be_made_again() -> None:
     assert equal([batches.batch(3, 4), batches.batch(3, 1)], [whole[4], whole[1]])
 
 
-def test_a_run_stopped_in_an_epoch_goes_on_with_the_same_batches() -> None:
-    images = numbered(100)
+def test_places_are_those_of_the_epoch_that_is_asked_for() -> None:
+    """Each iteration asks anew, so that a run that is gone on with has the batches of its own epoch."""
     augment = Augment(crop=Crop(padding=2), rotation=Rotation(), randaugment=RandAugment())
-    epoch = 4
-    whole = list(make(images, augment=augment, epoch=lambda: epoch))
-    stopped = Places(make(images, augment=augment, epoch=lambda: epoch))
-    iterator = iter(stopped)
-    for _ in range(3):
-        next(iterator)
-    state = stopped.state_dict()
-    assert state == {"position": 3}
-    torch.manual_seed(123)
-    resumed = Places(make(images, augment=augment, epoch=lambda: epoch))
-    resumed.load_state_dict(state)
-    assert resumed.state_dict() == state
-    assert equal([place.make() for place in resumed], whole[3:])
-    assert equal([place.make() for place in resumed], whole)
-
-
-def test_the_state_is_clear_at_the_end_of_an_epoch() -> None:
-    batches = Places(make(numbered(40)))
-    iterator = iter(batches)
-    for _ in range(3):
-        next(iterator)
-    assert batches.state_dict() == {"position": 0}  # the last batch is given; Lightning does not ask for one more
-    assert batches.state_dict() == {"position": len(list(iterator))}
+    epochs = iter((4, 5, 4))
+    places = Places(make(numbered(100), augment=augment, epoch=lambda: next(epochs)))
+    first, second, again = ([place.make() for place in places] for _ in range(3))
+    assert equal(first, list(make(numbered(100), augment=augment, epoch=lambda: 4)))
+    assert equal(first, again)
+    assert not equal(first, second)
 
 
 # The doubled set

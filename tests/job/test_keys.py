@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import pytest
+import yaml
 from annotated_types import Ge
 
 from cifarlab.data.augment import Augment
-from cifarlab.job.configure import config_key, config_parameters, describe_call
+from cifarlab.job.configure import config_key, config_parameters, describe_call, locate
 from cifarlab.job.job import AMBIGUOUS, NOT_IN_KEY, Job
 from cifarlab.job.nodes import CALLS, ROOMS, SHORT_NAMES
 from cifarlab.job.settings import Settings
@@ -117,6 +118,34 @@ def test_a_default_written_out_is_no_deviation(compose_job: MakeJob) -> None:
         if group in ("settings", "trainer"):
             written_out = defaults_of(group, target)["defaults"]
             assert set(describe_call(target, written_out, key=group).deviations()) == {"_target_"}, target
+
+
+@pytest.mark.parametrize("group", [*ROOMS, *CALLS])
+def test_yaml_repeats_no_default(group: str) -> None:
+    """A default stands once, in its signature."""
+    for path in sorted((CONF / group).glob("*.yaml")):
+        node = yaml.safe_load(path.read_text()) or {}
+        target = (
+            locate(str(node["_target_"]), key=group, room=ROOMS[group], allow=()) if group in ROOMS else CALLS[group]
+        )
+        pairs = [(target, node)]
+        pairs += [(kind, node[name]) for name, kind in nested(target).items() if isinstance(node.get(name), dict)]
+        for owner, values in pairs:
+            defaults = {config_key(name): parameter.default for name, parameter in config_parameters(owner).items()}
+            same = [
+                key for key, value in values.items() if json.dumps(defaults.get(key), default=str) == json.dumps(value)
+            ]
+            assert same == [], f"{path.name}: {same}"
+
+
+def nested(target: Callable[..., Any]) -> dict[str, Any]:
+    """Key -> the class of ours that an argument wants."""
+    return {
+        config_key(name): kind
+        for name, parameter in config_parameters(target).items()
+        for kind in get_args(parameter.annotation)
+        if is_ours(kind)
+    }
 
 
 def test_a_class_of_ours_goes_by_its_name_and_one_of_the_users_by_its_path() -> None:

@@ -42,7 +42,7 @@ class Place:
 
 
 class Places:
-    """An iterable over the places of an epoch, which can be gone on with in its middle.
+    """An iterable over the places of an epoch.
 
     Args:
         batches: whose places; asked for the epoch when the first place of an iteration is.
@@ -50,27 +50,13 @@ class Places:
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
-        self._position = 0
-        self._start = 0
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Place]:
-        start, self._start = self._start, 0
         epoch = self.batches.epoch()
-        for step in range(start, len(self)):
-            self._position = step + 1
-            yield self.batches.place(epoch, step)
-        self._position = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """The number of batches given of the epoch under way; 0 at its end."""
-        return {"position": self._position % len(self)}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next iteration, and only that, starts after as many batches."""
-        self._start = self._position = state["position"]
+        return (self.batches.place(epoch, step) for step in range(len(self)))
 
 
 class Batches:

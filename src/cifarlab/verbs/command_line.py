@@ -48,6 +48,11 @@ def call(main: Callable[[], None], *, composed: bool = True) -> None:
         leave(error)
 
 
+def asks_for_help() -> bool:
+    """Whether the command line holds ``--help`` or ``-h``."""
+    return any(argument in ("--help", "-h") for argument in sys.argv[1:])
+
+
 def leave(error: BaseException) -> NoReturn:
     """Say what is wrong and end the process with exit code 2."""
     print(str(error).strip() or type(error).__name__, file=sys.stderr)

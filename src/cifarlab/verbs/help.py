@@ -36,11 +36,6 @@ USAGE = """\
 DOCUMENTED = re.compile(r"^(\w+): (.*)$")
 
 
-def asks_for_help() -> bool:
-    """Whether the command line holds ``--help`` or ``-h``."""
-    return any(argument in ("--help", "-h") for argument in sys.argv[1:])
-
-
 def show_help(conf: Path = CONF) -> None:
     """Print the page for the options that the other arguments choose."""
     overrides = [prepare(argument, conf) for argument in sys.argv[1:] if "=" in argument]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.figures.curves import curves
 from cifarlab.job.configure import ConfigError, allowed, config_parameters
-from cifarlab.result import digest
+from cifarlab.result import digest, write_bytes
 from cifarlab.summary.history import read_history
 from cifarlab.verbs.command_line import leave
 from cifarlab.verbs.figure_options import NAMES, READS, Options, read_options
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 # What was typed and is no part of a file's name.
 UNNAMED = ("figure", "run", "allow", "data.root")
-LONGEST_NAME = 150
 USAGE = """\
 usage: python visualize.py run=RUN_DIR figure=NAME [option=value ...]    of a run; the PNG goes into RUN_DIR/figures/
        python visualize.py figure=NAME [data=NAME] [augment=[NAME,...]] [model=NAME] [option=value ...]
@@ -41,11 +40,6 @@ def refuse_multirun() -> None:
     """``-m`` would have Hydra make a sweep's directory before anything is looked at."""
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         leave(ConfigError(["visualize.py draws one figure at a time and takes no -m"]))
-
-
-def asks_for_help() -> bool:
-    """Whether the command line holds ``--help`` or ``-h``."""
-    return any(argument in ("--help", "-h") for argument in sys.argv[1:])
 
 
 def show_help() -> None:
@@ -111,12 +105,12 @@ def file_name(figure: str, typed: Mapping[str, str]) -> str:
     named = {key: text for key, text in typed.items() if key not in UNNAMED and not key.startswith("hydra.")}
     if not named:
         return figure
-    from cifarlab.sweeps.names import safe
+    from cifarlab.sweeps.names import fitting, safe
 
     for key in {"weights", "model.weights"} & set(named):
         named[key] = Path(named[key].strip("'\"")).stem
     name = "+".join([figure, *(f"{safe(key)}-{safe(text)}" for key, text in sorted(named.items()))])
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}.{digest(named)}"
+    return fitting(name, digest(named))
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -125,12 +119,10 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         ConfigError: it cannot be written there.
     """
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, format="png")
-        temporary.replace(path)
+        write_bytes(path, drawn.getvalue())
     except OSError as error:
         raise ConfigError([f"{path}: cannot be written ({error.strerror})"]) from None
-    finally:
-        temporary.unlink(missing_ok=True)

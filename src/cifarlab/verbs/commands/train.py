@@ -3,8 +3,8 @@
 import hydra
 from omegaconf import DictConfig
 
-from cifarlab.verbs.command_line import CONF, call
-from cifarlab.verbs.help import asks_for_help, show_help
+from cifarlab.verbs.command_line import CONF, asks_for_help, call
+from cifarlab.verbs.help import show_help
 from cifarlab.verbs.train import asks_to_resume, resume, train
 
 

@@ -3,8 +3,8 @@
 import hydra
 from omegaconf import DictConfig
 
-from cifarlab.verbs.command_line import CONF, call
-from cifarlab.verbs.visualize import asks_for_help, refuse_multirun, show_help, visualize
+from cifarlab.verbs.command_line import CONF, asks_for_help, call
+from cifarlab.verbs.visualize import refuse_multirun, show_help, visualize
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="visualize")

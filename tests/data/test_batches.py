@@ -255,6 +255,16 @@ def test_places_are_those_of_the_epoch_that_is_asked_for() -> None:
     assert not equal(first, second)
 
 
+def test_the_epoch_is_asked_for_with_the_first_place() -> None:
+    """Lightning begins an iteration before it has restored the epoch of a run that is gone on with."""
+    now = [0]
+    places = Places(make(numbered(40), augment=Augment(crop=Crop(padding=2)), epoch=lambda: now[0]))
+    begun = iter(places)
+    now[0] = 3
+    wanted = list(make(numbered(40), augment=Augment(crop=Crop(padding=2)), epoch=lambda: 3))
+    assert equal([place.make() for place in begun], wanted)
+
+
 # The doubled set
 
 

@@ -55,8 +55,9 @@ class Places:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Place]:
-        epoch = self.batches.epoch()
-        return (self.batches.place(epoch, step) for step in range(len(self)))
+        epoch = self.batches.epoch()  # when the first is taken: Lightning begins an iteration before it restores a run
+        for step in range(len(self)):
+            yield self.batches.place(epoch, step)
 
 
 class Batches:

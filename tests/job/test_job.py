@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from cifarlab.data.seeds import Seeds
 from cifarlab.job.configure import ConfigError, describe
@@ -261,3 +262,28 @@ def test_what_was_typed_is_never_left_behind(compose_job: MakeJob) -> None:
     found = faults(compose_job, "experiment=cinic_residual", "schedule=cosine", "++schedule.warmup=5")
     assert "Did you mean schedule.warmup_epochs?" in found[0]
     assert faults(compose_job, "schedule=cosine", "++schedule.patience=5")
+
+
+def test_an_experiments_short_name_goes_with_the_option_that_took_it(compose_job: MakeJob) -> None:
+    """``lambda`` is the experiment's word to a penalty that was replaced; typed, it would be refused."""
+    config = OmegaConf.create({**compose_job("penalty=none").config, "lambda": 0.5})
+    given = {"experiment": "mine", "model": "resnet"}
+    job = Job.read(config, choices=given, overrides=["experiment=mine", "penalty=none"])
+    assert job.identity.group == compose_job("penalty=none").identity.group
+    with pytest.raises(ConfigError, match="has no lambda"):
+        Job.read(config, choices=given, overrides=["experiment=mine", "penalty=none", "lambda=0.5"])
+    with pytest.raises(ConfigError, match="has no lambda"):
+        Job.read(config, choices=given, overrides=["experiment=mine"])
+
+
+def test_reading_a_config_imports_nothing_that_it_names_outside_the_package(
+    compose_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run directory may come from a stranger; short names look at signatures, but only at ours."""
+    (tmp_path / "stranger.py").write_text("from pathlib import Path\nPath('was-here').touch()\n\n\ndef net(): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    config = OmegaConf.create({**compose_job().config, "model": {"_target_": "stranger.net"}, "width": 8})
+    with pytest.raises(ConfigError, match=r"model\._target_=stranger\.net: only classes of cifarlab\.models"):
+        Job.read(config)
+    assert not (tmp_path / "was-here").exists()

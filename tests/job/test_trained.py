@@ -116,9 +116,12 @@ def test_a_run_is_tested_again_as_it_was_tested(tiny_job: MakeJob, tmp_path: Pat
 
 def test_a_run_goes_by_the_key_that_its_directory_has(tiny_job: MakeJob, tmp_path: Path) -> None:
     """Case 20: whatever later code would make of the same configuration."""
-    job = tiny_job()
+    job = tiny_job("blocks=1")
     write_job(job, tmp_path)
     assert reopen(tmp_path).identity == job.identity
+    typed = yaml.safe_load((tmp_path / ".hydra" / "overrides.yaml").read_text())
+    assert typed == list(job.overrides)
+    assert "blocks=1" in typed
     recorded = {"key": "0123456789abcdef", "group": "fedcba9876543210"}
     (tmp_path / ".hydra" / "identity.yaml").write_text(yaml.safe_dump(recorded))
     again = reopen(tmp_path)

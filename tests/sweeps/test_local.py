@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from cifarlab.result import Identity
 from cifarlab.sweeps.launchers import local
 from cifarlab.sweeps.launchers.launching import CellRun
-from cifarlab.sweeps.launchers.local import LocalLauncher, visible_gpus
+from cifarlab.sweeps.launchers.local import LocalLauncher, Workers, visible_gpus
 from cifarlab.sweeps.launchers.seats import Seats
 
 TrainPy = Callable[..., Any]
@@ -101,6 +101,10 @@ def test_jobs_get_the_gpus_in_turn(train_py: TrainPy, tmp_path: Path, fated: tup
     own = (*(each for each in OF_ANY_MODEL if "accelerator" not in each), "hydra/launcher=local")
     assert train_py(*fated, "sweep=s", *own, "seed=0,1,2", "hydra.launcher.gpus=[13,GPU-15]").code == 0
     assert {path.name for path in tmp_path.glob("gpus-*")} == {"gpus-13", "gpus-GPU-15"}
+    cells = [
+        tmp_path / "multirun" / "s" / f"seed-{seed}" for seed in range(3)
+    ]  # the third gets what the first gave back
+    assert [outcome(cell)["status"] for cell in cells] == ["finished"] * 3
 
 
 def test_a_cell_on_two_devices_leaves_no_folder_besides_its_own(train_py: TrainPy, tmp_path: Path) -> None:
@@ -139,6 +143,49 @@ def test_a_wrong_key_of_a_launcher_is_refused(
     assert fault in ended.err
     assert "Traceback" not in ended.err
     assert not list(tmp_path.iterdir())
+
+
+class Idle:
+    """A worker that does nothing, and is done when it is told so."""
+
+    made: ClassVar[list[Idle]] = []
+
+    def __init__(self, *, gpus: tuple[str, ...], **options: Any) -> None:
+        self.gpus, self.cell, self.is_done, self.is_alive = gpus, None, False, True
+        Idle.made.append(self)
+
+    def give(self, cell: CellRun) -> None:
+        self.cell, self.is_done = cell, False
+
+    def close(self) -> None:
+        self.is_alive = False
+
+    def send(self, number: int) -> None:
+        self.is_alive = False
+
+
+def test_a_worker_takes_cell_after_cell_on_its_own_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "Worker", Idle)
+    monkeypatch.setattr(Idle, "made", [])
+    workers = Workers(1, {})
+
+    def run(gpus: tuple[str, ...], **known: Any) -> Any:
+        workers.give(cell(**known), gpus, sharing=1)
+        (worker,) = workers.busy
+        worker.is_done = True
+        assert [(done, given.name) for done, given in workers.done()] == [(worker, "x")]
+        return worker
+
+    first = run(("a",))
+    assert run(("b",)) is not first
+    assert run(("a",)) is first
+    assert run(("a", "b"), devices=2) not in workers.idle  # Lightning has started a run in it
+    assert run(("a", "b"), devices=2) is Idle.made[-1]
+    first.is_alive = False
+    assert run(("a",)) is not first
+    assert len(Idle.made) == 5
+    workers.end()
+    assert not any(worker.is_alive for worker in Idle.made)
 
 
 def cell(**known: Any) -> CellRun:

@@ -101,9 +101,7 @@ def test_jobs_get_the_gpus_in_turn(train_py: TrainPy, tmp_path: Path, fated: tup
     own = (*(each for each in OF_ANY_MODEL if "accelerator" not in each), "hydra/launcher=local")
     assert train_py(*fated, "sweep=s", *own, "seed=0,1,2", "hydra.launcher.gpus=[13,GPU-15]").code == 0
     assert {path.name for path in tmp_path.glob("gpus-*")} == {"gpus-13", "gpus-GPU-15"}
-    cells = [
-        tmp_path / "multirun" / "s" / f"seed-{seed}" for seed in range(3)
-    ]  # the third gets what the first gave back
+    cells = [tmp_path / "multirun" / "s" / f"seed-{seed}" for seed in range(3)]
     assert [outcome(cell)["status"] for cell in cells] == ["finished"] * 3
 
 

@@ -103,3 +103,19 @@ def test_the_refusal_tells_each_fault_once_with_its_cells() -> None:
         "x=1: bad  (2 of 5 cells)",
         "y=2: bad  (1 of 5 cells)",
     ]
+
+
+def test_what_looks_at_validation_is_refused_where_there_is_none(read: Callable[[Sequence[str]], Job]) -> None:
+    """Case 10."""
+    cells = [
+        ("early_stopping=3", "data.val_fraction=0"),
+        ("schedule=plateau", "data.val_fraction=0"),
+        ("schedule=plateau", "schedule.monitor=train/loss", "data.val_fraction=0"),
+        ("early_stopping=3", "schedule=plateau"),
+        ("data.val_fraction=0",),
+    ]
+    planned, refused = preflight(cells, read)
+    assert [cell.overrides for cell in planned] == cells[2:]
+    said = "there is no validation split; set data.val_fraction above 0"
+    assert refused[0].faults == (f"early_stopping=3: {said}",)
+    assert refused[1].faults == (f"schedule.monitor=val/loss: {said}, or schedule.monitor=train/loss",)

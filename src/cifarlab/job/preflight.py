@@ -79,10 +79,12 @@ class Checked:
 
     def __init__(self) -> None:
         self._pictures: dict[str, tuple[int, tuple[int, int]]] = {}
+        self._validated: dict[str, bool] = {}
         self._costs: dict[str, Cost] = {}
 
     def cost(self, job: Job) -> Cost:
         pictures = self._classes_and_size(job)
+        self._refuse_what_needs_validation(job)
         trainer = job.parts["trainer"].arguments
         if (devices := trainer["devices"] * trainer["num_nodes"]) > 1:
             job.make_data().per_device(devices)  # refuses what cannot be shared
@@ -94,13 +96,35 @@ class Checked:
             self._costs[name] = job.preflight(*pictures)
         return self._costs[name]
 
+    def _refuse_what_needs_validation(self, job: Job) -> None:
+        """Without a validation split nothing can be told from its loss.
+
+        Raises:
+            ConfigError: the run stops, or lowers its rate, by it.
+        """
+        if self._validated[_data_of(job)]:
+            return
+        hint = "there is no validation split; set data.val_fraction above 0"
+        if job.settings.early_stopping is not None:
+            raise ConfigError([f"early_stopping={job.settings.early_stopping}: {hint}"])
+        monitor = str(job.parts["schedule"].arguments.get("monitor"))
+        if monitor.startswith("val/"):
+            raise ConfigError([f"schedule.monitor={monitor}: {hint}, or schedule.monitor=train/loss"])
+
     def _classes_and_size(self, job: Job) -> tuple[int, tuple[int, int]]:
         """The number of classes and the size of the pictures, after a look at whether the splits can be made."""
-        name = digest([job.parts[group].plain() for group in ("data", "augment")])
+        name = _data_of(job)
         if name not in self._pictures:
             data = job.make_data()
             data.prepare_data()
             data.check()
-            train = data.source.load(data.root)["train"]
+            sets = data.source.load(data.root)
+            train = sets["train"]
+            self._validated[name] = "val" in data.rule.positions(sets)
             self._pictures[name] = train.num_classes, train.image_size
         return self._pictures[name]
+
+
+def _data_of(job: Job) -> str:
+    """The same for jobs that have the same pictures in the same splits."""
+    return digest([job.parts[group].plain() for group in ("data", "augment")])

@@ -212,7 +212,7 @@ class Classifier(LightningModule):
         if self.record is False or self.device.type not in recording.DEVICES:
             return self._plain_step
         optimizer = self.trainer.optimizers[0]
-        why_not = obstacle(self.trainer, self.net, optimizer, place)
+        why_not = obstacle(self.trainer, optimizer, place)
         if why_not is not None:
             self._give_up_recording(why_not)
             return self._plain_step

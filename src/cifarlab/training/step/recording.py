@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from lightning import Trainer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from cifarlab.data.batches import Place
@@ -224,7 +224,7 @@ class _Shape:
             tensor.fill_(number)
 
 
-def obstacle(trainer: Trainer, net: nn.Module, optimizer: Optimizer, place: Place) -> str | None:
+def obstacle(trainer: Trainer, optimizer: Optimizer, place: Place) -> str | None:
     """Why a run cannot record its step, as far as can be known before it is tried; None where it can be tried."""
     if getattr(trainer.precision_plugin, "scaler", None) is not None:
         return "the gradient scaler of precision=16-mixed asks the GPU at each step whether to skip it"

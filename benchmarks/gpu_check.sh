@@ -22,10 +22,13 @@ part() { # name, seconds, command ...
 }
 
 # The tests' own time limit is for a test that waits for ever: its stack is then in the log.
-part tests "${TESTS_LIMIT:-120}" "$python" -X faulthandler -m pytest tests/data tests/training -m gpu -p no:cacheprovider \
-  -n "${TEST_WORKERS:-4}" -vv --tb=short --durations=10 -o faulthandler_timeout=60
-part step "${STEP_LIMIT:-140}" "$python" -X faulthandler -m benchmarks.step --device cuda --seconds 0.6 --rounds 2 \
+# A recording that fails on purpose leaves torch in a state of its own: that test has a process for itself.
+failing=test_a_net_that_cannot_be_recorded_trains_as_if_nobody_had_tried
+pytest=("$python" -X faulthandler -m pytest -m gpu -p no:cacheprovider -vv --tb=short -o faulthandler_timeout=60)
+part tests "${TESTS_LIMIT:-110}" "${pytest[@]}" tests/data tests/training -n "${TEST_WORKERS:-4}" --durations=10 -k "not $failing"
+part failing "${FAILING_LIMIT:-40}" "${pytest[@]}" tests/training/step/test_recording.py -k "$failing"
+part step "${STEP_LIMIT:-130}" "$python" -X faulthandler -m benchmarks.step --device cuda --seconds 0.6 --rounds 2 \
   --nets tiny_vgg resnet18 resnet20 speedrun resnet resnet18_512 --compiled tiny_vgg resnet18
 if [ -f benchmarks/packing.py ]; then
-  part packing "${PACKING_LIMIT:-90}" "$python" -m benchmarks.packing
+  part packing "${PACKING_LIMIT:-80}" "$python" -m benchmarks.packing
 fi

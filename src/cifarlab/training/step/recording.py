@@ -47,7 +47,8 @@ class Graphs:
         stream, generator = torch.cuda.current_stream(), torch.cuda.default_generators[device]
         numbers = generator.clone_state()
         try:
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            # Another thread (a logger's, a loader's) may call CUDA meanwhile without ending the recording.
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 function()
         except Exception:
             # torch leaves stream, generator and allocator as if the recording would still end.

@@ -32,6 +32,7 @@ PARAMETERS = {
     "tiny_vgg": 591_274,  # by hand: tests/models/test_tiny_vgg.py
     "transfer": 20_817_482,  # torchvision's vgg19 features (20,024,384) and the head by hand: test_transfer.py
     "vgg19": 20_040_522,  # torchvision's vgg19_bn features and one linear layer; 20.04 M in the CIFAR literature
+    "wrn": 2_748_890,  # WRN-16-4: Zagoruyko and Komodakis 2016, table 4: 2.7 M; tests/models/test_wide_resnet.py
 }
 
 

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 import lightning as L
 import torch
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from cifarlab.data.augment import Augment
 from cifarlab.data.augment.windows import Crop
 from cifarlab.data.batches import Batches, Place, Places
+from cifarlab.data.handicaps import Handicap
 from cifarlab.data.images import ImageSet
 from cifarlab.data.seeds import Seeds
 from cifarlab.data.sources import Source
@@ -59,6 +60,11 @@ class ImageData(L.LightningDataModule):
         fold: `k/K`: val is the k-th of K parts of train (cross-validation); overrules `val_fraction` and an own val.
         protocol: `standard`, or `test_20_80`: val is 80 % of the test split, test the other 20 %, train is whole (R2).
         train_on: `train`, or `train+valid`: train is joined with the set's own val, and val cut from both.
+        label_noise: share of the training pictures that get the label of another class, any of them; val and test keep
+            theirs.
+        imbalance: training pictures of the last class for one of the first, with a geometric fall in between; val and
+            test stay as they are.
+        per_class: training pictures of each class; null leaves all.
     """
 
     def __init__(
@@ -79,6 +85,9 @@ class ImageData(L.LightningDataModule):
         fold: str | None = None,
         protocol: Literal["standard", "test_20_80"] = "standard",
         train_on: Literal["train", "train+valid"] = "train",
+        label_noise: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        imbalance: Annotated[float, Gt(0), Le(1)] = 1.0,
+        per_class: Annotated[int, Ge(1)] | None = None,
     ) -> None:
         super().__init__()
         self.augment = augment
@@ -93,6 +102,7 @@ class ImageData(L.LightningDataModule):
         self.protocol = protocol
         self.rule = SplitRule(val_fraction, split_seed, limit, fold, protocol, train_on)
         self.rule.check(source.name, source.has_val)
+        self.handicap = Handicap(label_noise, imbalance, per_class, split_seed)
         self.mean, self.std = _normalization(source, normalize)
         self.epoch = 0
         self._splits: dict[str, ImageSet] = {}
@@ -109,20 +119,25 @@ class ImageData(L.LightningDataModule):
         """What can be known of the splits without reading a picture: for a look before many runs start.
 
         Raises:
-            ValueError: a class would be missing from train or val.
+            ValueError: a class would be missing from train or val, or have fewer pictures than are asked for.
             MissingData, DiskFull: as in ``prepare_data``.
         """
-        self.rule.positions(self.source.load(self.root))
+        sets = self.source.load(self.root)
+        names, chosen = self.rule.positions(sets)["train"]
+        if self.handicap.chooses:
+            labels = torch.cat([sets[name].labels for name in names])[chosen]
+            self.handicap.kept(labels, sets["train"].classes)
 
     def setup(self, stage: str | None = None) -> None:
         """Makes the splits once, and puts them on the trainer's device if they are not there.
 
         Raises:
-            ValueError: a class would be missing from train or val.
+            ValueError: a class would be missing from train or val, or have fewer pictures than are asked for.
             MissingData, DiskFull: as in ``prepare_data``.
         """
         if not self._splits:
-            self._splits = self.rule.apply(self.source.load(self.root))
+            splits = self.rule.apply(self.source.load(self.root))
+            self._splits = splits | {"train": self.handicap.applied(splits["train"])}
         device = self._device()
         away = [images for images in self._splits.values() if images.images.device != device]
         if away and fits(sum(images.images.nbytes for images in away), device):

@@ -16,7 +16,7 @@ from cifarlab.data.images import ImageSet
 REPORT_SEED = 42  # of the cut of the test set in the report that has `protocol="test_20_80"`
 
 
-def stratified_order(labels: Tensor, seed: int) -> Tensor:
+def stratified_order(labels: Tensor, seed: int | tuple[int, ...]) -> Tensor:
     """An order of the pictures in which every stretch has the classes in proportion.
 
     The classes take turns, each in its own random order: the r-th of a class of n pictures comes at (r + 1/2) / n of

@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
+from sklearn.metrics import top_k_accuracy_score
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from cifarlab.training.step.arithmetic import cross_entropy, hard_labels, metric_sums
+from cifarlab.training.step.arithmetic import cross_entropy, hard_labels, metric_sums, right_within
 from cifarlab.training.step.metrics import EpochMeans
 
 
@@ -67,8 +68,29 @@ def test_before_the_first_batch_there_is_no_accuracy() -> None:
     assert math.isnan(EpochMeans().compute()["acc"])
 
 
-def test_of_equal_logits_the_first_is_the_prediction_as_in_the_report() -> None:
-    logits = torch.tensor([[1.0, 1.0, 0.0]] * 4, dtype=torch.bfloat16)
-    labels = torch.tensor([0, 1, 1, 2])
-    sums = metric_sums(logits, labels, cross_entropy(logits, labels))
-    assert sums.correct.item() == (logits.float().argmax(1) == labels).sum().item() == 1
+def test_accuracy_agrees_with_scikit_learn_where_nothing_ties() -> None:
+    generator = torch.Generator().manual_seed(5)
+    labels = torch.randint(0, 100, (2000,), generator=generator)
+    logits = torch.randn(2000, 100, generator=generator) + 1.5 * torch.nn.functional.one_hot(labels, 100)
+    for guesses in (1, 5):
+        expected = top_k_accuracy_score(labels.numpy(), logits.numpy(), k=guesses)
+        assert right_within(logits, labels, guesses).double().mean().item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_ties_count_against_the_net() -> None:
+    """One class beside the right one: right within two guesses, and not within one."""
+    logits = torch.tensor([[1.0, 1.0, 0.0]] * 3, dtype=torch.bfloat16)
+    labels = torch.tensor([0, 1, 2])
+    assert right_within(logits, labels).tolist() == [False, False, False]
+    assert right_within(logits, labels, 2).tolist() == [True, True, False]
+    same, label = torch.zeros(1, 100), torch.tensor([3])
+    sums = metric_sums(same, label, cross_entropy(same, label), top5=True)
+    assert (sums.correct.item(), sums.correct_top5.item()) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("where", ["right", "other", "all"])
+def test_a_nan_is_never_right(where: str) -> None:
+    logits, labels = torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([0])
+    logits[0, {"right": [0], "other": [1], "all": [0, 1, 2]}[where]] = math.nan
+    assert not right_within(logits, labels).item()
+    assert right_within(logits, labels, 3).item() == (where == "other")

@@ -41,6 +41,8 @@ class TrainerSettings:
         progress_bar: show Lightning's bar.
     """
 
+    version = 2  # of `precision`: metrics are of logits in float32, and ties count against the net
+
     def __init__(
         self,
         *,

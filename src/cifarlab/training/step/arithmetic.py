@@ -38,6 +38,23 @@ def hard_labels(labels: Tensor) -> Tensor:
     return labels.argmax(dim=1) if labels.ndim == 2 else labels
 
 
+def right_within(logits: Tensor, labels: Tensor, guesses: int = 1) -> Tensor:
+    """Which pictures have their class among the net's first guesses: bool ``(B,)``.
+
+    Ranked in float32. A class that ties with the right one counts as guessed before it, so that a net that knows
+    nothing is right about nothing, and so does one whose logit is NaN; a right one that is NaN is never guessed.
+
+    Args:
+        logits: ``(B, C)``.
+        labels: int64 ``(B,)``.
+        guesses: how many the net has.
+    """
+    values = logits.float()
+    own = values.gather(1, labels[:, None])
+    behind = (values < own).sum(dim=1)
+    return (behind >= values.shape[1] - guesses) & ~own.squeeze(1).isnan()
+
+
 @torch.no_grad()
 def metric_sums(logits: Tensor, labels: Tensor, loss: Tensor, *, top5: bool = False) -> Sums:
     """What a batch adds to its epoch, without a copy to the host.
@@ -49,13 +66,10 @@ def metric_sums(logits: Tensor, labels: Tensor, loss: Tensor, *, top5: bool = Fa
         top5: whether to count what is right within five guesses.
     """
     target = hard_labels(labels)
-    # bfloat16 logits tie often: argmax takes the first of equals, here as in every report.
-    correct = logits.argmax(dim=1) == target
-    better = logits > logits.gather(1, target[:, None]) if top5 else None
     pictures = torch.full_like(loss, len(labels), dtype=torch.float32)
     return Sums(
         loss=loss.detach().float() * pictures,
         pictures=pictures,
-        correct=correct.sum(dtype=torch.float32),
-        correct_top5=None if better is None else (better.sum(dim=1) < 5).sum(dtype=torch.float32),
+        correct=right_within(logits, target).sum(dtype=torch.float32),
+        correct_top5=right_within(logits, target, 5).sum(dtype=torch.float32) if top5 else None,
     )

@@ -18,6 +18,7 @@ from cifarlab.training.step import recording
 from cifarlab.training.step.arithmetic import cross_entropy, metric_sums
 from cifarlab.training.step.compiling import COMPILING_PAYS_FROM, compiled
 from cifarlab.training.step.ema import WeightEMA
+from cifarlab.training.step.head import head_in_float32
 from cifarlab.training.step.metrics import EpochMeans
 from cifarlab.training.step.recording import Dials, RecordedStep, obstacle
 from cifarlab.training.step.tta import Views, mean_logits
@@ -119,6 +120,11 @@ class Classifier(LightningModule):
             images = precision.convert_input(images)
             return compiled(self.net, images) if compile else self.net(images)
 
+    def ranking_logits(self, images: Tensor) -> Tensor:
+        """The same for what is measured: the output layer in float32, as the rest is in the run's precision."""
+        with head_in_float32(self.net):
+            return self.logits(images)
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.gradient_clip_norm is not None:
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
@@ -153,7 +159,7 @@ class Classifier(LightningModule):
     def validate(self, place: Place) -> None:
         """One step of validation, likewise."""
         images, labels = place.make()
-        logits = self.logits(images)
+        logits = self.ranking_logits(images)
         self.val_means.update(metric_sums(logits, labels, cross_entropy(logits, labels), top5=self.top5))
 
     def on_validation_epoch_end(self) -> None:
@@ -164,12 +170,12 @@ class Classifier(LightningModule):
 
     def test_step(self, place: Place, batch_index: int) -> None:
         images, labels = place.make()
-        logits = self.logits(images)
+        logits = self.ranking_logits(images)
         self.test_means.update(metric_sums(logits, labels, cross_entropy(logits, labels), top5=self.top5))
         self.test_logits.append(logits.float())
         self.test_labels.append(labels)
         if self.tta != "none":
-            averaged = mean_logits(self.logits, images, logits, self.tta)
+            averaged = mean_logits(self.ranking_logits, images, logits, self.tta)
             self.tta_means.update(metric_sums(averaged, labels, cross_entropy(averaged, labels)))
 
     def on_test_epoch_end(self) -> None:

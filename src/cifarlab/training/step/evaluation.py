@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from cifarlab.data.module import ImageData
 from cifarlab.training.divergence import refuse_broken_metrics
+from cifarlab.training.step.arithmetic import right_within
 from cifarlab.training.step.classifier import Classifier
 
 
@@ -97,6 +98,6 @@ def accuracy_by_origin(logits: Tensor, labels: Tensor, data: ImageData) -> dict[
     if not origins or (data.trainer is not None and data.trainer.world_size > 1):
         return {}
     origin = data.split("test").extra["origin"].cpu()
-    correct = (logits.argmax(dim=1) == labels).double()
+    correct = right_within(logits, labels).double()
     parts = {name: correct[origin == number] for number, name in enumerate(origins)}
     return {f"test/acc_{name}": part.mean().item() for name, part in parts.items() if len(part)}

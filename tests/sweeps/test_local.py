@@ -217,7 +217,7 @@ def test_the_machine_is_divided(
     jobs: int,
     threads: int,
 ) -> None:
-    monkeypatch.setattr(local, "_cores", lambda: cores)
+    monkeypatch.setattr(local, "usable_cores", lambda: cores)
     monkeypatch.setattr(local, "visible_gpus", lambda: gpus)
     machine = LocalLauncher(**options).share_among(cell(**known))
     assert (machine.jobs, machine.threads) == (jobs, threads)

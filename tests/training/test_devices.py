@@ -54,7 +54,11 @@ def test_two_processes_train_on_the_pictures_that_one_would(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("shared", [("++trainer.devices=2",), ("++trainer.num_nodes=2",)])
-def test_a_batch_that_cannot_be_shared_evenly_is_refused(tiny_job: MakeJob, shared: tuple[str, ...]) -> None:
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(
+    tiny_job: MakeJob, shared: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("NODE_RANK", "0")
     job = tiny_job("++batch_size=33", *shared)
     planned, refused = preflight([()], lambda _: job)
     assert not planned

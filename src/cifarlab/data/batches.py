@@ -14,6 +14,14 @@ from cifarlab.data.images import ImageSet
 from cifarlab.data.seeds import Seeds
 
 
+def smallest_batch(num_images: int, batch_size: int, world_size: int = 1, *, drop_last: bool = False) -> int:
+    """Pictures of the smallest batch that a rank gets in an epoch of `Batches`; 0 where a rank gets none."""
+    steps, rest = divmod(num_images, batch_size * world_size)
+    if drop_last or rest < world_size:  # fewer than ranks join the step before
+        return batch_size if steps else 0
+    return rest // world_size
+
+
 class Place:
     """Where a batch stands in an epoch: all that is needed to make it, on the device, when it is wanted.
 

@@ -6,13 +6,24 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from cifarlab.job.configure import ConfigError
+from cifarlab.job.feasible import (
+    Pictures,
+    check_machine,
+    refuse_batch_of_one,
+    refuse_what_cannot_fit,
+    refuse_what_needs_validation,
+    refuse_what_splits_pass_over,
+    smallest_training_batch,
+)
 from cifarlab.job.job import Job
 from cifarlab.result import digest
 from cifarlab.training.hardware.cost import Cost
 
 ReadJob = Callable[[Sequence[str]], Job]
+Where = Literal["process", "machine", "elsewhere"]  # this process, others on this machine, other machines
 
 
 @dataclass(frozen=True)
@@ -75,56 +86,54 @@ def _describe(error: Exception) -> str:
 
 
 class Checked:
-    """Data sets opened and nets built once, however many cells share them."""
+    """Data sets opened and nets built once, however many cells share them.
 
-    def __init__(self) -> None:
-        self._pictures: dict[str, tuple[int, tuple[int, int]]] = {}
-        self._validated: dict[str, bool] = {}
+    Args:
+        where: the cells run. What another machine can do is for it to say, when a cell has got there; a GPU's memory is
+            looked at from the process that is about to use it.
+    """
+
+    def __init__(self, where: Where = "process") -> None:
+        self._where = where
+        self._pictures: dict[str, Pictures] = {}
         self._costs: dict[str, Cost] = {}
+        self._can_be_here: set[str] = set()
 
     def cost(self, job: Job) -> Cost:
-        pictures = self._classes_and_size(job)
-        self._refuse_what_needs_validation(job)
-        trainer = job.parts["trainer"].arguments
-        if (devices := trainer["devices"] * trainer["num_nodes"]) > 1:
-            job.make_data().per_device(devices)  # refuses what cannot be shared
+        self._check_machine(job)
+        pictures = self._pictures_of(job)
+        refuse_what_splits_pass_over(job, pictures)
+        refuse_what_needs_validation(job, pictures)
+        smallest = smallest_training_batch(job, pictures)
         groups = ("model", "penalty", "optimizer", "schedule", "trainer", "logger")
         settings = job.parts["settings"].plain()
         read = [settings[key] for key in ("epochs", "finetune")]
-        name = digest([*(job.parts[group].plain() for group in groups), *read, *pictures])
+        shape = (pictures.num_classes, pictures.image_size)
+        name = digest([*(job.parts[group].plain() for group in groups), *read, *shape])
         if name not in self._costs:
-            self._costs[name] = job.preflight(*pictures)
+            self._costs[name] = job.preflight(*shape)
+        if smallest == 1:
+            refuse_batch_of_one(job, pictures)
+        if self._may_use_device_of(job):
+            refuse_what_cannot_fit(job, pictures, self._costs[name])
         return self._costs[name]
 
-    def _refuse_what_needs_validation(self, job: Job) -> None:
-        """Without a validation split nothing can be told from its loss.
-
-        Raises:
-            ConfigError: the run stops, or lowers its rate, by it.
-        """
-        if self._validated[_data_of(job)]:
-            return
-        hint = "there is no validation split; set data.val_fraction above 0"
-        if job.settings.early_stopping is not None:
-            raise ConfigError([f"early_stopping={job.settings.early_stopping}: {hint}"])
-        monitor = str(job.parts["schedule"].arguments.get("monitor"))
-        if monitor.startswith("val/"):
-            raise ConfigError([f"schedule.monitor={monitor}: {hint}, or schedule.monitor=train/loss"])
-
-    def _classes_and_size(self, job: Job) -> tuple[int, tuple[int, int]]:
-        """The number of classes and the size of the pictures, after a look at whether the splits can be made."""
-        name = _data_of(job)
+    def _pictures_of(self, job: Job) -> Pictures:
+        """What is known of the pictures, after a look at whether the splits can be made."""
+        name = digest([job.parts[group].plain() for group in ("data", "augment")])
         if name not in self._pictures:
             data = job.make_data()
             data.prepare_data()
             data.check()
-            sets = data.source.load(data.root)
-            train = sets["train"]
-            self._validated[name] = "val" in data.rule.positions(sets)
-            self._pictures[name] = train.num_classes, train.image_size
+            self._pictures[name] = Pictures.of(data)
         return self._pictures[name]
 
+    def _check_machine(self, job: Job) -> None:
+        name = digest(job.parts["trainer"].plain())
+        if self._where != "elsewhere" and name not in self._can_be_here:
+            check_machine(job, may_use=self._may_use_device_of(job))
+            self._can_be_here.add(name)
 
-def _data_of(job: Job) -> str:
-    """The same for jobs that have the same pictures in the same splits."""
-    return digest([job.parts[group].plain() for group in ("data", "augment")])
+    def _may_use_device_of(self, job: Job) -> bool:
+        """Whether this process may use the device: a GPU is left to the processes that are to run on it."""
+        return self._where == "process" or (self._where == "machine" and job.parts["trainer"]().device_type == "cpu")

@@ -13,7 +13,7 @@ from cifarlab.job.directory import reopen
 from cifarlab.job.job import Job
 from cifarlab.models.weights import without_weights
 from cifarlab.training.hardware.device import quiet_allocator
-from cifarlab.training.hardware.trainer import TrainerSettings
+from cifarlab.training.hardware.machine import nearest
 from cifarlab.training.records.checkpoints import FOLDER, load_weights
 from cifarlab.training.step.classifier import Classifier
 from cifarlab.training.step.evaluation import Evaluation, evaluate
@@ -39,6 +39,7 @@ def evaluate_again(directory: Path, *, allow: Sequence[str] = (), root: str | No
     """The test split once more through a run's best weights, from its directory alone.
 
     Config, split, normalisation, precision and weights are the run's, so that on the same machine the digits are too.
+    A machine that lacks the run's devices or its precision tests on one device of its own.
 
     Args:
         directory: of a run.
@@ -50,7 +51,7 @@ def evaluate_again(directory: Path, *, allow: Sequence[str] = (), root: str | No
     """
     quiet_allocator()
     job = reopen(directory, allow=allow, root=root)
-    settings: TrainerSettings = job.parts["trainer"]()
+    settings = nearest(job.parts["trainer"]())
     trainer = settings.make(1, directory)
     data = job.make_data()
     data.trainer = trainer

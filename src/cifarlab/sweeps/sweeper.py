@@ -106,7 +106,7 @@ class ResumingSweeper(Sweeper):
                     for key in grid.endless
                 ]
             )
-        planned, refused = self._check(grid.overrides(), settings)
+        planned, refused = self._check(grid.overrides(), settings, Checked(command.launcher.where))
         refuse_axes_outside_the_key(planned, grid.axes)
         if settings.fresh and not settings.plan:
             set_aside(command.directory)
@@ -127,7 +127,8 @@ class ResumingSweeper(Sweeper):
     def _run_search(self, command: _Command, search: SearchSettings) -> set[str]:
         """Run trials until there are as many as were asked for. How their cells ended; nothing for a plan."""
         directory, settings, space = command.directory, command.settings, Space.of(command.grid)
-        planned, refused = self._check(list(space.probes()), settings)
+        checked = Checked(command.launcher.where)
+        planned, refused = self._check(list(space.probes()), settings, checked)
         job = planned[0].job
         check_search(search, space, job)
         if settings.fresh and not settings.plan:
@@ -139,7 +140,7 @@ class ResumingSweeper(Sweeper):
         progress.space(space, search, ended, [each.cost for each in planned])
         if study is None or settings.plan:
             return set()
-        checked, about = Checked(), {"objective": search.objective, "scales": space.scales}
+        about = {"objective": search.objective, "scales": space.scales}
         trials = Search(
             directory,
             space,
@@ -153,13 +154,15 @@ class ResumingSweeper(Sweeper):
         outcomes = self._run_all(command, progress, trials.rounds(), trials.ended)
         return outcomes | ({"diverged"} if study.diverged else set())
 
-    def _check(self, cells: Sequence[tuple[str, ...]], settings: SweepSettings) -> tuple[list[Planned], list[Refused]]:
+    def _check(
+        self, cells: Sequence[tuple[str, ...]], settings: SweepSettings, checked: Checked
+    ) -> tuple[list[Planned], list[Refused]]:
         """Look at every cell before the first is started.
 
         Raises:
             ConfigError: one of them cannot be run and is not to be left out, or none can.
         """
-        planned, refused = preflight(cells, self._read)
+        planned, refused = preflight(cells, self._read, checked)
         if refused and not (settings.skip_invalid and planned):
             raise refusal(refused, len(planned) + len(refused))
         return planned, refused

@@ -28,7 +28,13 @@ from cifarlab.result import FILE, Identity, Result, Status, write_text
 from cifarlab.training.divergence import Diverged, StopWhenDiverged, is_overflow
 from cifarlab.training.finetune import StopInTheSecondPhase, TwoPhases
 from cifarlab.training.hardware.cost import cost
-from cifarlab.training.hardware.device import device_name, peak_memory_bytes, quiet_allocator, reset_peak_memory
+from cifarlab.training.hardware.device import (
+    device_name,
+    peak_memory_bytes,
+    quiet_allocator,
+    reset_peak_memory,
+    share_threads,
+)
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.penalties import NoPenalty, Penalty
 from cifarlab.training.recipe import Recipe
@@ -155,6 +161,7 @@ class _Sitting:
 
     def begin(self, loggers: Loggers, record: Result, *, keep_bar: bool) -> None:
         """Make the Trainer and the loggers, and write down where the run takes place."""
+        share_threads(self.settings.devices)
         self.loggers = loggers.make(self.directory)
         callbacks = [self.phases, StopWhenDiverged(), self.clock, self.average, self._early_stopping(), self.recorder]
         self.trainer = self.settings.make(
@@ -167,7 +174,13 @@ class _Sitting:
         record.device = device_name(self.device)
         reset_peak_memory(self.device)
         if self.is_first_process:
-            sittings = write_environment(self.directory, self.device, started=self.started, goes_on=self.goes_on)
+            sittings = write_environment(
+                self.directory,
+                self.device,
+                processes=self.trainer.world_size,
+                started=self.started,
+                goes_on=self.goes_on,
+            )
             record.sittings, record.started = sittings.count, sittings.started
 
     @property

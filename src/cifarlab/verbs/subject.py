@@ -20,6 +20,7 @@ from cifarlab.models.transfer import Transfer
 from cifarlab.models.weights import Fit, by_part, put_in, read_weights
 from cifarlab.probes.filters import first_convolution
 from cifarlab.probes.predictions import Predictions, predict
+from cifarlab.training.hardware.machine import nearest
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.records.checkpoints import FOLDER
 
@@ -71,8 +72,7 @@ class Subject(ABC):
 
     @cached_property
     def settings(self) -> TrainerSettings:
-        settings: TrainerSettings = self.job.parts["trainer"]()
-        return settings
+        return nearest(self.job.parts["trainer"]())
 
     @cached_property
     def trainer(self) -> Trainer:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from cifarlab.job.configure import TARGET, ConfigError, describe_call
 from cifarlab.job.directory import is_run_directory, reopen, stored_result, write_job
+from cifarlab.job.feasible import check_machine
 from cifarlab.job.job import Job
 from cifarlab.job.preflight import preflight
 from cifarlab.job.read import read_job
@@ -106,7 +107,11 @@ def resume() -> None:
     directory = Path(given["resume"]).expanduser()
     allow = [path.strip() for path in given.get("allow", "").strip("[]").split(",") if path.strip()]
     job = reopen(directory, allow=allow)
-    finish(finished_before(job, directory) or job.execute(directory, watch=watch_of(job, directory)))
+    done = finished_before(job, directory)
+    if done is None:
+        check_machine(job)  # it may be another one than the run was begun on
+        done = job.execute(directory, watch=watch_of(job, directory))
+    finish(done)
 
 
 def finish(result: Result) -> Result:

@@ -14,7 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from cifarlab.job.configure import ConfigError
-from cifarlab.job.preflight import Planned
+from cifarlab.job.preflight import Planned, Where
 from cifarlab.result import Identity
 
 GRACE = 60.0  # seconds that a cell has, once asked, to write down how far it came
@@ -73,7 +73,10 @@ class CellLauncher(Launcher):
         stop_requests: how often the sweep was asked to stop, so far. `run` looks at it at least once a second.
         is_search: set before `run`: the next cell is decided on by the results so far. Else an engine with a queue of
             its own may take all cells at once.
+        where: its cells run, for the look at what they ask of their machine before the first one starts.
     """
+
+    where: Where = "machine"
 
     def __init__(self) -> None:
         self.stop_requests = 0

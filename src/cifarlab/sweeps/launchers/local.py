@@ -20,6 +20,7 @@ from cifarlab.sweeps.launchers.packing import MOST, Packing
 from cifarlab.sweeps.launchers.processes import Worker, start_server
 from cifarlab.sweeps.launchers.seats import Seats
 from cifarlab.sweeps.ledger import read_outcome
+from cifarlab.training.hardware.device import usable_cores
 
 PATIENCE = 0.5  # seconds between two looks at whether the sweep was asked to stop
 
@@ -108,7 +109,7 @@ class LocalLauncher(CellLauncher):
 
     def share_among(self, cell: CellRun) -> Machine:
         """How this machine is divided among cells like this one."""
-        cores = _cores()
+        cores = usable_cores()
         gpus = () if cell.accelerator in ("cpu", "mps") else self.gpus or visible_gpus()
         if gpus:
             fitting = len(gpus) * self.jobs_per_gpu if cell.devices == 1 else len(gpus) // cell.devices
@@ -226,8 +227,3 @@ def visible_gpus() -> tuple[str, ...]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = range(count) if named is None else (name.strip() for name in named.split(","))
     return tuple(map(str, names))[:count]
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

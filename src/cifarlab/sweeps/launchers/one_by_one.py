@@ -20,6 +20,8 @@ class OneByOne(CellLauncher):
     further device, and this process's is the whole sweep's.
     """
 
+    where = "process"
+
     def __init__(self) -> None:
         self._apart = LocalLauncher(jobs=1)
         super().__init__()

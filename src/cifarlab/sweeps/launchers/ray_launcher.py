@@ -45,6 +45,8 @@ class RayLauncher(CellLauncher):
         ValueError: Ray is not installed; a key that only a start of Ray reads stands beside ``address``.
     """
 
+    where = "elsewhere"
+
     def __init__(
         self,
         *,

@@ -57,6 +57,8 @@ class SlurmLauncher(CellLauncher):
         ValueError: submitit is not installed; Slurm's commands are not found; the warning comes before the beginning.
     """
 
+    where = "elsewhere"
+
     def __init__(
         self,
         *,

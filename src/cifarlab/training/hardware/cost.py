@@ -17,10 +17,16 @@ class Cost:
     """Trainable and frozen parameters together, and floating-point operations of one picture's forward pass.
 
     A multiplication and the addition after it count as two operations.
+
+    Attributes:
+        parameters: how many.
+        flops: of one picture's forward pass.
+        outputs: numbers that all layers together give for one picture.
     """
 
     parameters: int
     flops: int
+    outputs: int = 0
 
 
 def cost(make_net: Callable[[int], nn.Module], num_classes: int, image_size: tuple[int, int]) -> Cost:
@@ -32,10 +38,19 @@ def cost(make_net: Callable[[int], nn.Module], num_classes: int, image_size: tup
     with torch.device("meta"), without_weights():
         net = make_net(num_classes).eval()
         image = torch.empty(1, 3, *image_size)
+    outputs: list[int] = []
+    for module in net.modules():
+        if not any(module.children()):
+            module.register_forward_hook(lambda module, given, found: outputs.append(_numel(found)))
     counter = FlopCounterMode(display=False)
     try:
         with counter, torch.no_grad():
             net(image)
     except RuntimeError as error:
         raise ValueError(f"the model does not fit {image_size[0]}x{image_size[1]} pictures: {error}") from None
-    return Cost(sum(parameter.numel() for parameter in net.parameters()), counter.get_total_flops())
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    return Cost(parameters, counter.get_total_flops(), sum(outputs))
+
+
+def _numel(found: object) -> int:
+    return found.numel() if isinstance(found, torch.Tensor) else 0

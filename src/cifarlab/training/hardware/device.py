@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import platform
 import sys
 from pathlib import Path
@@ -26,6 +27,22 @@ def quiet_allocator() -> bool:
     return bool(
         libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1) and libc.mallopt(M_TOP_PAD, 2**28)
     )
+
+
+def share_threads(processes: int) -> None:
+    """Divide the cores among the processes of a run on this machine, unless OMP_NUM_THREADS says how many each has.
+
+    As Lightning does when it starts them, which is after a run has written down how many threads it has.
+    """
+    if processes > 1 and "OMP_NUM_THREADS" not in os.environ:
+        threads = max(1, usable_cores() // processes)
+        torch.set_num_threads(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_native_bfloat16(accelerator: str) -> bool:

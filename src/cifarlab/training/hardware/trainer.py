@@ -21,6 +21,13 @@ from cifarlab.training.records.bar import Bar
 # 32 and 64 are numbers, as the command line reads them.
 Precision = Literal["auto", 32, 64, "32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
 
+# Lightning's others make their processes of pickled objects, come back without what the run has recorded, or leave each
+# device a part of the weights only.
+Strategy = Literal["auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"]
+
+# Lightning's own names of what is asked for by a number.
+EXACT = {"32": "32-true", "64": "64-true"}
+
 
 class TrainerSettings:
     """How and on what a run is trained.
@@ -29,7 +36,7 @@ class TrainerSettings:
         precision: Lightning's precision; ``auto`` is ``bf16-mixed`` where the device has it natively, else ``32``.
         accelerator: ``auto`` takes a GPU if there is one.
         devices: how many devices one run uses.
-        strategy: Lightning's strategy, such as ``ddp``.
+        strategy: how several devices share a run, by Lightning's name; ``auto`` is ``ddp``.
         num_nodes: how many machines one run uses.
         gradient_clip_norm: gradients are scaled down to this L2 norm; null leaves them.
         accumulate_batches: batches whose gradients are summed before a step.
@@ -49,7 +56,7 @@ class TrainerSettings:
         precision: Precision = "auto",
         accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto",
         devices: Annotated[int, Ge(1)] = 1,
-        strategy: str = "auto",
+        strategy: Strategy = "auto",
         num_nodes: Annotated[int, Ge(1)] = 1,
         gradient_clip_norm: Annotated[float, Gt(0)] | None = None,
         accumulate_batches: Annotated[int, Ge(1)] = 1,
@@ -59,8 +66,6 @@ class TrainerSettings:
         deterministic: bool = False,
         progress_bar: bool = True,
     ) -> None:
-        if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-            raise ValueError(f"trainer.accelerator={accelerator}: this machine has no CUDA device; allowed: cpu, auto")
         self.precision = precision
         self.accelerator = accelerator
         self.devices = devices
@@ -73,10 +78,10 @@ class TrainerSettings:
         self.compile = compile
         self.deterministic = deterministic
         self.progress_bar = progress_bar
-        if record is True and (why_not := self._no_recording()):
-            raise ValueError(f"trainer.record=true: {why_not}; allowed: auto, false")
 
-    def _no_recording(self) -> str | None:
+    @property
+    def why_not_recorded(self) -> str | None:
+        """What keeps the step from being recorded, as far as the settings and the machine tell."""
         if self.device_type != "cuda":
             return f"accelerator={self.accelerator} is {self.device_type} here, and only CUDA devices record"
         if self.devices * self.num_nodes > 1:
@@ -114,6 +119,9 @@ class TrainerSettings:
             callbacks: ours; Lightning's own checkpoints are off.
             loggers: where curves go.
             keep_bar: leave a line an epoch on the terminal.
+
+        Raises:
+            ValueError: Lightning would compute in another precision than was asked for.
         """
         _silence_lightning()
         bar = [Bar(leave=keep_bar)] if self.progress_bar else []
@@ -122,7 +130,8 @@ class TrainerSettings:
             accelerator=self.device_type,
             devices=self.devices,
             num_nodes=self.num_nodes,
-            strategy=self.strategy,
+            # Left to itself, Lightning forks in a notebook, and the run's records stay in the fork.
+            strategy="ddp" if self.strategy == "auto" and self.devices * self.num_nodes > 1 else self.strategy,
             precision=self.resolved_precision,  # type: ignore[arg-type]
             deterministic=self.deterministic,
             benchmark=self.device_type == "cuda" and not self.deterministic,
@@ -136,6 +145,8 @@ class TrainerSettings:
             # Batches shard themselves and know their rank.
             use_distributed_sampler=False,
         )
+        if trainer.precision != EXACT.get(self.resolved_precision, self.resolved_precision):
+            raise ValueError(f"trainer.precision={self.precision}: would be computed in {trainer.precision} here")
         for step in ("train", "val", "test"):  # the module's steps put the net alone into the run's precision
             setattr(trainer.precision_plugin, f"{step}_step_context", nullcontext)
         return trainer

@@ -33,7 +33,9 @@ class Sittings:
     started: str | None
 
 
-def write_environment(directory: Path, device: torch.device, *, started: str, goes_on: bool) -> Sittings:
+def write_environment(
+    directory: Path, device: torch.device, *, started: str, goes_on: bool, processes: int = 1
+) -> Sittings:
     """Put ``environment.json`` into a run directory, and what was not committed beside it.
 
     A run that is gone on with keeps what the file says of its first sitting; the later ones are listed in it, under
@@ -44,11 +46,12 @@ def write_environment(directory: Path, device: torch.device, *, started: str, go
         device: that it runs on.
         started: when this sitting began.
         goes_on: whether it goes on with an earlier one.
+        processes: that share the run, each with a device of this kind.
     """
     path = directory / "environment.json"
     first = _earlier(path) if goes_on else None
     number = 2 + len(first["sittings"]) if first is not None else 1
-    here = {"started": started, **describe_environment(device)}
+    here = {"started": started, **describe_environment(device), "processes": processes}
     changes = _uncommitted()
     if changes:
         here["git"]["diff"] = DIFF if number == 1 else f"uncommitted-{number}.diff"

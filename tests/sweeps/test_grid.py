@@ -294,12 +294,3 @@ def test_zip_and_exclude_of_an_experiment_are_replaced_by_what_is_typed(
     ended = train_py(*command, "lr=0.1")
     assert ended.code == 2
     assert ended.err.startswith("zip=[lr,dropout] (zip=[] does without it): axes that go together need equally many")
-
-
-@pytest.mark.parametrize("argument", ["zip=[lr,blocks]", "exclude={blocks:1}", "search=tpe"])
-def test_a_single_run_refuses_what_only_a_sweep_does(
-    train_py: Callable[..., Any], tmp_path: Path, argument: str
-) -> None:
-    ended = train_py(*TINY[:-1], argument)
-    assert (ended.code, ended.err) == (2, f"{argument.partition('=')[0]}: this is a single run; add -m for a sweep\n")
-    assert not list(tmp_path.rglob("*"))

@@ -25,6 +25,25 @@ def refuse_axes_of_the_sweep(axes: Axes) -> None:
         raise ConfigError([f"{key}: a sweep has one value of it; give one" for key in shared])
 
 
+def refuse_what_a_run_reads(of_hydra: Sequence[str]) -> None:
+    """Refuse what Hydra does for a single run, and what is nowhere read in a sweep.
+
+    Args:
+        of_hydra: what was typed for Hydra itself.
+
+    Raises:
+        ConfigError: naming each.
+    """
+    typed = [bare(override).replace("'", "") for override in of_hydra]  # paths were quoted for Hydra
+    places = [override for override in typed if override.startswith("hydra.run.")]
+    others = [override for override in typed if override.startswith(("hydra.job.", "hydra.output_subdir"))]
+    if places or others:
+        raise ConfigError(
+            [f"{override}: a sweep lies in multirun/NAME, which sweep=NAME chooses" for override in places]
+            + [f"{override}: nothing reads it in a sweep" for override in others]
+        )
+
+
 def refuse_axes_outside_the_key(planned: Sequence[Planned], axes: Axes) -> None:
     """Refuse axes that do not tell cells apart, since their cells would be one: one folder, one result.
 

@@ -19,7 +19,7 @@ from cifarlab.job.nodes import OF_A_SWEEP
 from cifarlab.result import digest
 from cifarlab.sweeps.exclusions import Exclusion, find
 from cifarlab.sweeps.intervals import Interval
-from cifarlab.sweeps.listing import as_typed, listed
+from cifarlab.sweeps.listing import MOST, as_typed, listed
 from cifarlab.sweeps.names import assignment, bare, fitting, safe
 
 # Overrides that say how a sweep is run or shown, not what is trained.
@@ -115,7 +115,16 @@ class Grid:
         return grid
 
     def overrides(self) -> list[tuple[str, ...]]:
-        """One tuple of ``key=value`` a cell, the last axis fastest."""
+        """One tuple of ``key=value`` a cell, the last axis fastest.
+
+        Raises:
+            ConfigError: there are more than `MOST`.
+        """
+        if self.size > MOST:
+            axes = " x ".join(f"{len(values):,} of {bare(key)}" for key, values in self.axes.items())
+            raise ConfigError(
+                [f"{self.size:,} cells ({axes}); allowed: at most {MOST:,}, or search among them: search=tpe"]
+            )
         fixed = [assignment(key, value) for key, value in self.fixed.items()]
         return [(*fixed, *(assignment(key, value) for key, value in cell.items())) for cell in self._cells()]
 
@@ -134,7 +143,12 @@ class Grid:
     @property
     def left_out(self) -> int:
         """How many cells of the product are excluded."""
-        return math.prod(map(len, self.steps)) - sum(1 for _ in self._cells())
+        return self.size - sum(1 for _ in self._cells()) if self.exclusions else 0
+
+    @property
+    def size(self) -> int:
+        """Cells of the product, those included that are excluded."""
+        return math.prod(map(len, self.steps))
 
     @cached_property
     def steps(self) -> tuple[tuple[tuple[tuple[str, str], ...], ...], ...]:
@@ -192,6 +206,8 @@ class Grid:
         return tuple(keys) if keys and max(keys.values()) > 1 else ()
 
     def _check_exclusions(self) -> None:
+        if not self.exclusions or self.size > MOST:  # of a search, whose space nobody counts through
+            return
         without = "" if "exclude" in self.own else " (exclude=[] does without it)"
         cells = [{**self.fixed, **dict(itertools.chain(*chosen))} for chosen in itertools.product(*self.steps)]
         for exclusion in self.exclusions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
@@ -42,7 +43,7 @@ class Interval:
             whole = isinstance(given.start, int) and isinstance(given.end, int)
             interval = cls(given.start, given.end, "log" in given.tags, whole)
         elif isinstance(given, RangeSweep) and _is_whole(given):
-            values = [*given.range()]
+            values = cast(range, given.range())  # not listed: it may be endless
             log, step = "log" in given.tags, int(given.step)
             if len(values) < 2 or step < 1 or (log and step > 1):
                 return None

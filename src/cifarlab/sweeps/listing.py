@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 
@@ -12,6 +13,7 @@ from cifarlab.job.configure import ConfigError
 from cifarlab.sweeps.names import bare
 
 # Hydra 1.3 turns sort(range(1,6,2),reverse=true) into 4, 2, 0 (hydra#3228): the range is listed first, then sorted.
+MOST = 100_000  # values of an axis, and cells of a grid: more are a slip of the keyboard, or a search
 SORTED_RANGE = re.compile(r"sort\((range\([^()]*\))(?:,reverse=(true|false))?\)", re.IGNORECASE)
 
 
@@ -19,10 +21,12 @@ def listed(override: Override) -> tuple[str, ...]:
     """The values of a discrete sweep in their order.
 
     Raises:
-        ConfigError: there is none, or a range is sorted in a way that cannot be read.
+        ConfigError: there is none, there are more than `MOST`, or a range is sorted in a way that cannot be read.
     """
     text = "".join((override.input_line or "").partition("=")[2].split())
     given = override.value()
+    if isinstance(given, RangeSweep):
+        _refuse_endless(override, given)
     if isinstance(given, RangeSweep) and "sort(" in text.lower():
         return _sorted_range(override, text)
     if isinstance(given, RangeSweep) and not given.shuffle:
@@ -39,10 +43,20 @@ def as_typed(value: str) -> str:
     return {"True": "true", "False": "false"}.get(value, value)
 
 
+def _refuse_endless(override: Override, given: RangeSweep) -> None:
+    """Count before anything is listed."""
+    numbers = (given.start, given.stop, given.step)
+    if not all(number is not None and math.isfinite(number) for number in numbers) or not given.step:
+        raise ConfigError([f"{bare(override.input_line or '')}: a range needs a start, a stop and a step other than 0"])
+    start, stop, step = (Decimal(str(number)) for number in numbers)
+    if (count := math.ceil((stop - start) / step)) > MOST:
+        raise ConfigError([f"{bare(override.input_line or '')}: {count:,} values; allowed: at most {MOST:,}"])
+
+
 def _range(given: RangeSweep) -> tuple[str, ...]:
     """From start to below stop, in decimals as typed: 0.1, 0.2, 0.3 and no 0.30000000000000004."""
     start, stop, step = (Decimal(str(number)) for number in (given.start, given.stop, given.step))
-    count = max(0, int((stop - start) / step)) if step else 0
+    count = max(0, int((stop - start) / step))
     whole = all(isinstance(number, int) for number in (given.start, given.stop, given.step))
     places = [start + index * step for index in range(count + 1)]
     inside = [place for place in places if (place < stop if step > 0 else place > stop)]

@@ -34,6 +34,7 @@ from cifarlab.sweeps.axes import (
     refuse_axes_of_the_sweep,
     refuse_axes_outside_the_key,
     refuse_figures_without_axis,
+    refuse_what_a_run_reads,
 )
 from cifarlab.sweeps.grid import Grid, cell_name
 from cifarlab.sweeps.launchers.launching import CellLauncher
@@ -42,7 +43,7 @@ from cifarlab.sweeps.ledger import Cell, Ledger, locked, set_aside, status_of
 from cifarlab.sweeps.names import bare
 from cifarlab.sweeps.progress import Progress
 from cifarlab.sweeps.running import ELSEWHERE, OnEnd, Running
-from cifarlab.sweeps.searching.search import Search, check_search, open_study
+from cifarlab.sweeps.searching.search import Search, check_search, open_study, refuse_what_no_search_reads
 from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.searching.space import Space
 from cifarlab.sweeps.settings import SweepSettings
@@ -82,6 +83,7 @@ class ResumingSweeper(Sweeper):
             SystemExit: 1 if a cell of this command failed, diverged or was interrupted.
         """
         _check_place(self._config.hydra.sweep)
+        refuse_what_a_run_reads(self._config.hydra.overrides.hydra)
         grid = Grid.parse([*self._axes_of_the_config(), *arguments], self._context.config_loader)
         refuse_axes_of_the_sweep(grid.axes)
         sample = self._sample(grid)
@@ -308,7 +310,9 @@ def _figures_asked(config: DictConfig) -> tuple[str, ...]:
 
 
 def _search_settings(config: DictConfig) -> SearchSettings:
-    settings: SearchSettings = describe_call(SearchSettings, _plain(config.get("search") or {}), key="search")()
+    described = describe_call(SearchSettings, _plain(config.get("search") or {}), key="search")
+    settings: SearchSettings = described()
+    refuse_what_no_search_reads(described.deviations(), settings)
     return settings
 
 

@@ -53,6 +53,12 @@ def asks_for_help() -> bool:
     return any(argument in ("--help", "-h") for argument in sys.argv[1:])
 
 
+def refuse_multirun(said: str) -> None:
+    """End with exit code 2 where there is ``-m``: Hydra would make a sweep's directory before anything is looked at."""
+    if {"-m", "--multirun"} & set(sys.argv[1:]):
+        leave(ConfigError([said]))
+
+
 def leave(error: BaseException) -> NoReturn:
     """Say what is wrong and end the process with exit code 2."""
     print(str(error).strip() or type(error).__name__, file=sys.stderr)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from cifarlab.figures import OF_A_RUN
 from cifarlab.job.configure import TARGET, ConfigError, describe_call
 from cifarlab.job.directory import is_run_directory, reopen, stored_result, write_job
 from cifarlab.job.feasible import check_machine
@@ -23,6 +25,9 @@ from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.settings import SweepSettings
 from cifarlab.verbs.command_line import OUTPUTS, leave
 
+# What of Hydra's own keys says how cells are found and run.
+LAUNCHING = ("hydra.launcher", "hydra/launcher", "hydra.sweeper", "hydra/sweeper", "hydra.sweep.")
+
 
 def train(config: DictConfig) -> Result:
     """Hydra's task: the run that a composed config describes, in the directory Hydra made for it."""
@@ -30,7 +35,7 @@ def train(config: DictConfig) -> Result:
     directory = Path(hydra_config.runtime.output_dir)
     try:
         job = read_job(config, cast(DictConfig, hydra_config))
-        refuse_what_a_sweep_does(job)
+        refuse_what_a_sweep_does(job, hydra_config.overrides.hydra)
         done = finished_before(job, directory)
         if done is None:
             check(job)
@@ -46,17 +51,25 @@ def train(config: DictConfig) -> Result:
     return finish(done)
 
 
-def refuse_what_a_sweep_does(job: Job) -> None:
+def refuse_what_a_sweep_does(job: Job, of_hydra: Sequence[str]) -> None:
     """A single run would pass over what was asked for.
 
+    Args:
+        job: the run.
+        of_hydra: what was typed for Hydra itself.
+
     Raises:
-        ConfigError: there is a sweep's key (``plan zip search`` and the like) with another value than its default.
+        ConfigError: there is a sweep's key (``plan zip search`` and the like) with another value than its default, a
+            figure of a sweep, or a launcher.
     """
     given = {key: value for key, value in job.beside.items() if key != "search"}
     settings = describe_call(SweepSettings, given, key="")
     asked = [key for key in settings.deviations() if key in given]
     search = describe_call(SearchSettings, job.beside.get("search") or {}, key="search")
     asked += ["search"] if search.deviations().keys() - {TARGET} else []
+    asked += [f"figures={name}" for name in job.settings.figures if name not in OF_A_RUN]
+    typed = (override.lstrip("+") for override in of_hydra)
+    asked += [override for override in typed if override.startswith(LAUNCHING)]
     if asked:
         raise ConfigError([f"{key}: this is a single run; add -m for a sweep" for key in asked])
 
@@ -102,7 +115,7 @@ def resume() -> None:
         ConfigError: other overrides stand beside it, or it is no run directory.
     """
     given = dict(argument.lstrip("+").partition("=")[::2] for argument in sys.argv[1:])
-    if set(given) - {"resume", "allow"}:
+    if set(given) - {"resume", "allow"} or len(given) < len(sys.argv[1:]):
         raise ConfigError([f"{' '.join(sys.argv[1:])}: resume=RUN_DIR takes no other override than allow=[PATH,...]"])
     directory = Path(given["resume"]).expanduser()
     allow = [path.strip() for path in given.get("allow", "").strip("[]").split(",") if path.strip()]

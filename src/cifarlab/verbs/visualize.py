@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,12 +33,6 @@ Prints what there is to say and, on the last line, the path of the PNG. Keys of 
 python train.py --help. Beside a run stand only the options below and data.root.
 
 Figures, and the options that each reads"""
-
-
-def refuse_multirun() -> None:
-    """``-m`` would have Hydra make a sweep's directory before anything is looked at."""
-    if {"-m", "--multirun"} & set(sys.argv[1:]):
-        leave(ConfigError(["visualize.py draws one figure at a time and takes no -m"]))
 
 
 def show_help() -> None:

@@ -9,13 +9,13 @@ study left it: trials that ended count, those that were begun or failed are run 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cifarlab.job.configure import ConfigError, describe_call
+from cifarlab.job.configure import TARGET, ConfigError, describe_call
 from cifarlab.job.job import Job
 from cifarlab.job.preflight import Planned, Refused
 from cifarlab.result import digest
@@ -234,6 +234,28 @@ def watch_of(job: Job, directory: Path) -> Watch | None:
     from cifarlab.sweeps.searching.pruning import Judge  # Optuna is an extra
 
     return Judge(directory.parent, settings, job.settings.epochs)
+
+
+def refuse_what_no_search_reads(given: Mapping[str, Any], settings: SearchSettings) -> None:
+    """Refuse what would be passed over.
+
+    Args:
+        given: the keys that differ from their defaults, with their values.
+        settings: all of them.
+
+    Raises:
+        ConfigError: there is no search, or its sampler and its pruner do not read a key.
+    """
+    unread: dict[str, str] = {}
+    if settings.sampler == "none":
+        unread = dict.fromkeys(given, "search=none runs every cell of a grid; choose a search, such as search=tpe")
+    elif settings.pruner == "none":
+        unread["warmup_epochs"] = "search.pruner=none stops no run"
+    if settings.sampler in ("random", "qmc") and settings.pruner != "median":
+        unread["startup_trials"] = f"search={settings.sampler} begins with none"
+    faults = [f"search.{key}={given[key]}: {why}" for key, why in unread.items() if key in given and key != TARGET]
+    if faults:
+        raise ConfigError(faults)
 
 
 def check_search(settings: SearchSettings, space: Space, job: Job) -> None:

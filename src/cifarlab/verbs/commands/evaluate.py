@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from cifarlab.verbs.command_line import CONF, call
+from cifarlab.verbs.command_line import CONF, call, refuse_multirun
 from cifarlab.verbs.evaluate import evaluate
 
 
@@ -14,6 +14,7 @@ def compose(config: DictConfig) -> None:
 
 def main() -> None:
     """``python evaluate.py`` and ``cifarlab evaluate``."""
+    refuse_multirun("evaluate.py tests one run at a time and takes no -m")
     call(compose)
 
 

@@ -3,8 +3,8 @@
 import hydra
 from omegaconf import DictConfig
 
-from cifarlab.verbs.command_line import CONF, asks_for_help, call
-from cifarlab.verbs.visualize import refuse_multirun, show_help, visualize
+from cifarlab.verbs.command_line import CONF, asks_for_help, call, refuse_multirun
+from cifarlab.verbs.visualize import show_help, visualize
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="visualize")
@@ -17,7 +17,7 @@ def main() -> None:
     if asks_for_help():
         show_help()
     else:
-        refuse_multirun()
+        refuse_multirun("visualize.py draws one figure at a time and takes no -m")
         call(compose)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.models.gates import SparseGate, gates, gates_l1
+from cifarlab.models.gates import ResponseGate, SparseGate, count_gates, gates, gates_l1
 from cifarlab.models.resnet import ResNet
 
 
@@ -84,3 +84,36 @@ def test_l1_alone_closes_every_gate_and_ends_at_zero_without_nan() -> None:
 def test_bottleneck_gates_end_their_branches() -> None:
     net = gated_net(block="bottleneck")
     assert [gate.num_features for gate in gates(net).values()] == [32, 32, 64]
+
+
+def test_a_response_gate_reads_the_largest_response_of_a_training_batch() -> None:
+    gate = ResponseGate(2.5)
+    weak = torch.zeros(4, 8, 3, 3)
+    weak[1, 2, 0, 1] = -2.49
+    assert not gate(weak).any()
+    weak[3, 7, 2, 2] = -2.5
+    assert torch.equal(gate(weak), weak)
+
+
+def test_a_closed_response_gate_leaves_its_weights_to_their_decay() -> None:
+    convolution, gate = nn.Conv2d(3, 8, 3), ResponseGate(1e3)
+    optimizer = torch.optim.SGD(convolution.parameters(), lr=0.1, weight_decay=0.5)
+    before = convolution.weight.detach().clone()
+    gate(convolution(torch.randn(4, 3, 8, 8))).sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(convolution.weight.detach(), before * (1 - 0.1 * 0.5))
+
+
+def test_in_evaluation_a_response_gate_is_as_most_training_batches_found_it() -> None:
+    gate, strong, weak = ResponseGate(1.0), torch.full((1, 1, 2, 2), 2.0), torch.full((1, 1, 2, 2), 0.5)
+    gate(strong)
+    assert torch.equal(gate.eval()(weak), weak)  # a weak batch does not close it
+    gate.train()
+    for _ in range(68):
+        gate(weak)
+    assert bool(gate.is_open())  # 0.99 ** 68 = 0.505
+    gate(weak)
+    assert not bool(gate.is_open())  # 0.99 ** 69 = 0.4998
+    assert not gate.eval()(strong).any()
+    assert count_gates(nn.Sequential(gate, ResponseGate(1.0))) == {"gates": 2.0, "closed_gates": 1.0}
+    assert count_gates(nn.ReLU()) == {}

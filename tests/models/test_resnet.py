@@ -1,5 +1,7 @@
 """CIFAR ResNets against torchvision, and their options."""
 
+import math
+
 import pytest
 import torch
 import torchvision
@@ -7,6 +9,7 @@ from torch import nn
 
 from cifarlab.models.gates import gates
 from cifarlab.models.resnet import PaddedShortcut, ResNet
+from cifarlab.training.step.arithmetic import side_loss
 
 CIFAR = {"stages": (3, 3, 3), "width": 16}
 
@@ -72,6 +75,11 @@ def test_dropout_after_the_addition_zeroes_the_block_and_dropout_inside_does_not
     assert (maps == 0).float().mean().item() == pytest.approx(share, abs=0.01)
 
 
+def test_dropout_after_the_identity_spares_blocks_that_change_the_shape() -> None:
+    net = ResNet(10, **CIFAR, dropout=0.5, dropout_at="after_identity")
+    assert [block.dropout.p for block in net.blocks] == [0.5] * 3 + [0.0, 0.5, 0.5] * 2
+
+
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 def test_dropout_inside_comes_before_the_last_convolution(block: str) -> None:
     branch = ResNet(10, **CIFAR, block=block, dropout=0.3).blocks[0].branch
@@ -106,3 +114,48 @@ def test_stages_are_one_to_five() -> None:
         ResNet(10, stages=())
     with pytest.raises(ValueError, match="has 6 entries"):
         ResNet(10, stages=(1,) * 6)
+
+
+@pytest.mark.parametrize(("dropout_at", "classes"), [("inside", 10), ("after_addition", 100), ("after_identity", 100)])
+def test_a_deep_net_starts_near_the_loss_of_a_guess(dropout_at: str, classes: int) -> None:
+    torch.manual_seed(0)
+    net = ResNet(classes, stages=(18, 18, 18), shortcut="padding", width=16, dropout=0.5, dropout_at=dropout_at)
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(net(torch.randn(64, 3, 32, 32)), torch.arange(64) % classes)
+    assert loss.item() == pytest.approx(math.log(classes), abs=0.3)
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_the_response_gates_blocks_are_those_of_its_authors(block: str) -> None:
+    """Norm and activation before each convolution but the first block's first, none after the addition."""
+    net = ResNet(10, stages=(1, 1), width=8, block=block, gate="response", activation="relu")
+    first, second = ([type(layer).__name__ for layer in each.branch] for each in net.blocks)
+    convolutions = {"basic": 2, "bottleneck": 3}[block]
+    assert first.count("SameConv2d") == second.count("SameConv2d") == convolutions
+    assert first[0] == "SameConv2d"
+    assert second[:3] == ["BatchNorm2d", "ReLU", "SameConv2d"]
+    assert first[-2:] == second[-2:] == ["SameConv2d", "ResponseGate"]
+    assert isinstance(net.blocks[0].activation, nn.Identity)
+    assert isinstance(net.end[0], nn.BatchNorm2d)
+
+
+def test_an_answer_from_halfway_is_given_in_training_alone() -> None:
+    torch.manual_seed(0)
+    net = ResNet(10, stages=(2, 2), width=8, side_weight=0.1)
+    images, labels = torch.randn(4, 3, 32, 32), torch.arange(4)
+    logits = net(images)
+    maps = net.blocks[1](net.blocks[0](net.stem(images)))
+    torch.testing.assert_close(net.side_logits, net.side(maps))
+    loss = nn.functional.cross_entropy(net.side_logits, labels)
+    assert side_loss(net, labels).item() == pytest.approx(0.1 * loss.item())
+    assert net.side_logits is None
+    assert side_loss(net, labels) == 0.0
+    net.eval()(images)
+    assert net.side_logits is None
+    assert logits.shape == (4, 10)
+
+
+def test_a_sparse_gate_that_is_closed_from_the_start_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"gate_threshold=1\.5 closes every sparse gate"):
+        ResNet(10, gate="sparse", gate_threshold=1.5)
+    assert ResNet(10, **CIFAR, gate="response").blocks[0].branch[-1].threshold == 2.5

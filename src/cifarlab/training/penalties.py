@@ -9,7 +9,7 @@ from annotated_types import Ge, Le, MinLen
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cifarlab.models.gates import gates, gates_l1
+from cifarlab.models.gates import gates_l1
 
 
 class Penalty(ABC):
@@ -126,10 +126,9 @@ class ElasticNet(Penalty):
 
 
 class SparseGates(Penalty):
-    """lambda times the L1 norm of a net's gates, which closes residual branches the net can do without (report R3.5).
+    """lambda times the L1 norm of a net's sparse gates, which closes residual branches it can do without (report R3.5).
 
-    After Yu, Yu & Ramalingam, "Learning Strict Identity Mappings in Deep Residual Networks" (CVPR 2018). What a
-    gate's strength is, and when it is closed, stands in `cifarlab.models.gates`.
+    What a gate's strength is, and when it is closed, stands in `cifarlab.models.gates`.
 
     Args:
         lambda_: Strength; each gate counts once a channel.
@@ -142,8 +141,5 @@ class SparseGates(Penalty):
         return self.lambda_ * gates_l1(net).float()
 
     def report(self, net: nn.Module) -> dict[str, float]:
-        """`penalty`, and how many gates there are and are closed."""
         with torch.no_grad():
-            closed = sum(not bool(gate.is_open()) for gate in gates(net).values())
-            penalty = float(self(net))
-        return {"penalty": penalty, "gates": float(len(gates(net))), "closed_gates": float(closed)}
+            return {"penalty": float(self(net))}

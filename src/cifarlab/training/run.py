@@ -112,7 +112,7 @@ def run(
             _fit(sitting, classifier, data, record)
             evaluation = _evaluate(sitting, classifier, data)
             record.metrics = sitting.recorder.history.metrics(sitting.recorder.best.epoch) | evaluation.metrics
-            record.metrics |= classifier.penalty.report(classifier.net)
+            record.metrics |= classifier.net_report()
             record.selected = {"by": sitting.recorder.best.by, "epoch": sitting.recorder.best.epoch}
             record.status = Status.FINISHED
         except Interrupted as reason:

@@ -28,6 +28,7 @@ from cifarlab.data.module import ImageData
 from cifarlab.data.seeds import Seeds
 from cifarlab.job.job import Job
 from cifarlab.models.gates import SparseGate
+from cifarlab.models.resnet import ResNet
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.optimizers import adam, adamw, muon, sgd, timm_optimizer
 from cifarlab.training.penalties import ElasticNet, NoPenalty, SparseGates
@@ -208,6 +209,15 @@ def test_every_part_of_a_step_does(options: dict[str, Any], device: str, compare
     if bf16 and device == "cuda":
         pytest.skip("bfloat16 rounds differently from kernel to kernel; benchmarks.step trains so")
     compare(small_net, device, steps=24, epochs=2, schedule=one_cycle, **options)
+
+
+@pytest.mark.parametrize("device", EVERYWHERE)
+def test_response_gates_and_an_answer_from_halfway_do(device: str, compare: Callable[..., Losses]) -> None:
+    def gated() -> nn.Module:
+        torch.manual_seed(0)
+        return ResNet(10, stages=(2,), width=4, gate="response", gate_threshold=4.0, side_weight=0.1)
+
+    compare(gated, device, steps=24)
 
 
 @pytest.mark.parametrize("device", EVERYWHERE)

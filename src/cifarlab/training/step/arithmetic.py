@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -31,6 +31,20 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
         label_smoothing: share of the target spread over all classes, in [0, 1) (Szegedy et al. 2016, section 7).
     """
     return F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+
+
+def side_loss(net: nn.Module, labels: Tensor, label_smoothing: float = 0.0) -> Tensor | float:
+    """What a net's answer from halfway adds to the loss: ``net.side_weight`` times its cross entropy.
+
+    The net leaves that answer, logits ``(B, C)``, in ``net.side_logits`` when it is called in training, and it is taken
+    away here. 0 for a net without one. Source: Lee et al. 2015, "Deeply-Supervised Nets".
+    """
+    logits: Tensor | None = getattr(net, "side_logits", None)
+    if logits is None:
+        return 0.0
+    setattr(net, "side_logits", None)  # noqa: B010 (of nets that have one)
+    weight: float = getattr(net, "side_weight")  # noqa: B009
+    return weight * cross_entropy(logits, labels, label_smoothing)
 
 
 def hard_labels(labels: Tensor) -> Tensor:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cifarlab.data.batches import Place
+from cifarlab.models.gates import count_gates
 from cifarlab.training.penalties import Penalty
 from cifarlab.training.schedules import Budget
 from cifarlab.training.step import recording
-from cifarlab.training.step.arithmetic import cross_entropy, metric_sums
+from cifarlab.training.step.arithmetic import cross_entropy, metric_sums, side_loss
 from cifarlab.training.step.compiling import COMPILING_PAYS_FROM, compiled
 from cifarlab.training.step.ema import WeightEMA
 from cifarlab.training.step.head import head_in_float32
@@ -102,7 +103,7 @@ class Classifier(LightningModule):
         images, labels = place.make()
         logits = self.logits(images, compile=self.compile_net and place.is_full)
         loss = cross_entropy(logits, labels, self.label_smoothing)
-        objective = loss + self.penalty(self.net)
+        objective = loss + self.penalty(self.net) + side_loss(self.net, labels, self.label_smoothing)
         self.manual_backward(objective / self.accumulate_batches if self.accumulate_batches > 1 else objective)
         self.train_means.update(metric_sums(logits, labels, loss, top5=self.top5))
         if updates:
@@ -146,7 +147,7 @@ class Classifier(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self._log_means("train", self.train_means)
-        report = self.penalty.report(self.net)
+        report = self.net_report()
         self.measured.update(report)
         self.log_dict(report)
         self._step_schedules("plateau")
@@ -243,6 +244,10 @@ class Classifier(LightningModule):
         if self.not_recorded is None:
             print(f"the training step is not recorded: {reason}")
         self.not_recorded = reason
+
+    def net_report(self) -> dict[str, float]:
+        """What the penalty and the gates say of the net as it is; empty for a net with neither."""
+        return self.penalty.report(self.net) | count_gates(self.net)
 
     def _log_means(self, split: str, means: EpochMeans) -> None:
         """One copy to the host an epoch; `measured` keeps the full digits that Lightning's float32 would lose."""

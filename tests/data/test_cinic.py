@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cifarlab.data import cinic
+from cifarlab.data import packing
 from cifarlab.data.cinic import CINIC10
 from cifarlab.data.download import Archive
 from cifarlab.data.sources import MissingData
@@ -49,8 +49,8 @@ def test_a_tree_is_packed_in_the_order_of_class_and_name(tmp_path, place):
 def test_many_pictures_are_decoded_by_processes_to_the_same_end(tmp_path, monkeypatch):
     write_tree(tmp_path)
     threads = CINIC10().read(tmp_path)
-    monkeypatch.setattr(cinic, "WORTH_PROCESSES", 1)
-    monkeypatch.setattr(cinic, "HANDFUL", 4)
+    monkeypatch.setattr(packing, "WORTH_PROCESSES", 1)
+    monkeypatch.setattr(packing, "HANDFUL", 4)
     processes = CINIC10().read(tmp_path)
     for split in ("train", "val", "test"):
         assert torch.equal(threads[split].images, processes[split].images)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from PIL import Image
 
 from cifarlab.data.seeds import Seeds
 from cifarlab.job.configure import ConfigError, describe
+from cifarlab.job.directory import reopen, write_job
 from cifarlab.job.job import ROOMS, Job
 
 MakeJob = Callable[..., Job]
@@ -287,3 +289,29 @@ def test_reading_a_config_imports_nothing_that_it_names_outside_the_package(
     with pytest.raises(ConfigError, match=r"model\._target_=stranger\.net: only classes of cifarlab\.models"):
         Job.read(config)
     assert not (tmp_path / "was-here").exists()
+
+
+def test_pictures_of_ones_own_are_known_by_what_they_are(compose_job: MakeJob, tmp_path: Path) -> None:
+    """Not by their path: the same elsewhere are the same run, others in their place are another."""
+    for place in ("here", "there"):
+        for name, colour in (("red", (255, 0, 0)), ("blue", (0, 0, 255))):
+            (tmp_path / place / name).mkdir(parents=True)
+            for shade in range(20):
+                colours = tuple(value // (shade + 1) for value in colour)
+                Image.new("RGB", (32, 32), colours).save(tmp_path / place / name / f"{shade}.png")
+    first, second = (
+        compose_job("data=folder", f"data.root={tmp_path / place}").pinned() for place in ("here", "there")
+    )
+    assert first.identity.key == second.identity.key
+    assert first.identity.knobs["source.content"] == first.config["data"]["source"]["content"]
+    larger = compose_job("data=folder", f"data.root={tmp_path / 'here'}", "data.image_size=64").pinned()
+    assert larger.identity.key != first.identity.key
+    write_job(first, tmp_path / "run")
+    (tmp_path / "here" / "red" / "0.png").unlink()
+    third = compose_job("data=folder", f"data.root={tmp_path / 'here'}").pinned()
+    assert third.identity.group != first.identity.group
+    with pytest.raises(ValueError, match="these are other pictures"):
+        reopen(tmp_path / "run").make_data().setup()
+    assert reopen(tmp_path / "run", root=str(tmp_path / "there")).make_data().sizes["train"] == 29
+    plain = compose_job("data=digits")
+    assert plain.pinned() is plain

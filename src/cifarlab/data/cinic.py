@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import multiprocessing
-import sys
 from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import ClassVar
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from cifarlab.data import packing
 from cifarlab.data.download import Archive, DownloadFailed, obtain
 from cifarlab.data.images import ImageSet
 from cifarlab.data.png import decode
@@ -25,8 +22,6 @@ log = logging.getLogger(__name__)
 
 FOLDERS = {"train": "train", "val": "valid", "test": "test"}
 FROM_CIFAR, FROM_IMAGENET = 0, 1  # their places in CINIC10.origins
-HANDFUL = 256  # pictures a task
-WORTH_PROCESSES = 20_000  # pictures: a thread decodes 8,000 a second, starting the processes takes about two seconds
 
 
 class CINIC10(Source):
@@ -122,18 +117,13 @@ def pack(files: dict[str, dict[str, list[Path]]], classes: tuple[str, ...], tota
     Raises:
         ValueError: a file is no picture, or of another size than the others; the message names it.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress,
-        _workers(total) as pool,
-    ):
-        task = progress.add_task("packing cinic10", total=total)
+    with packing.packing("cinic10", total) as (pool, done):
         sets = {}
         for split, by_class in files.items():
             paths = [path for name in classes for path in by_class[name]]
             if not paths:
                 raise ValueError(f"the split {FOLDERS[split]} has no pictures (*.png)")
-            images = _decode_all(paths, pool, lambda count: progress.advance(task, count))
+            images = _decode_all(paths, pool, done)
             labels = torch.repeat_interleave(torch.tensor([len(by_class[name]) for name in classes]))
             origin = [FROM_CIFAR if path.name.startswith("cifar10-") else FROM_IMAGENET for path in paths]
             sets[split] = ImageSet(images, labels, classes, {"origin": torch.tensor(origin)})
@@ -143,18 +133,12 @@ def pack(files: dict[str, dict[str, list[Path]]], classes: tuple[str, ...], tota
     return sets
 
 
-def _workers(total: int) -> Executor:
-    """Processes, since Pillow holds Python's lock for most of a small picture; threads for a few pictures."""
-    if total < WORTH_PROCESSES:
-        return ThreadPoolExecutor()
-    return ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"))  # A fork would inherit torch's threads.
-
-
 def _decode_all(paths: list[Path], pool: Executor, done: Callable[[int], object]) -> Tensor:
     """uint8 ``(N, 3, H, W)``, channels last in memory; ``done`` is told of each handful."""
-    handfuls = [paths[start : start + HANDFUL] for start in range(0, len(paths), HANDFUL)]
+    starts = range(0, len(paths), packing.HANDFUL)
+    handfuls = [paths[start : start + packing.HANDFUL] for start in starts]
     images = None
-    for start, handful in zip(range(0, len(paths), HANDFUL), pool.map(decode, handfuls), strict=True):
+    for start, handful in zip(starts, pool.map(decode, handfuls), strict=True):
         if images is None:
             images = torch.empty((len(paths), *handful.shape[1:]), dtype=torch.uint8)
         if handful.shape[1:] != images.shape[1:]:

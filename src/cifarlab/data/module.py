@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,10 +16,8 @@ from cifarlab.data.batches import Batches, Place, Places
 from cifarlab.data.handicaps import Handicap
 from cifarlab.data.images import ImageSet
 from cifarlab.data.seeds import Seeds
-from cifarlab.data.sources import Source
+from cifarlab.data.sources import Channels, Source
 from cifarlab.data.splits import SplitRule
-
-Channels = tuple[float, float, float]
 
 # What torchvision's nets were trained with, and most of timm's.
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
@@ -46,7 +45,9 @@ class ImageData(L.LightningDataModule):
 
     Args:
         source: the data set.
-        root: folder with the data sets' own folders.
+        root: folder with the data sets' own folders; with `data=folder` the one with your pictures.
+        image_size: side in pixels; the pictures of `data=folder` are resized to it, others are not to be had in other
+            sizes than theirs.
         batch_size: pictures a training step, over all devices.
         eval_batch_size: pictures a step of validation and test.
         val_fraction: part of train that is held out as val, with each class in proportion; 0 trains on everything.
@@ -74,6 +75,7 @@ class ImageData(L.LightningDataModule):
         *,
         source: Source,
         root: str = "data",
+        image_size: Annotated[int, Ge(8), Le(512)] = 32,
         batch_size: Annotated[int, Ge(1), Le(65536)] = 128,
         eval_batch_size: Annotated[int, Ge(1), Le(65536)] = 500,
         val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1,
@@ -92,7 +94,8 @@ class ImageData(L.LightningDataModule):
         super().__init__()
         self.augment = augment
         self.seeds = seeds
-        self.source = source
+        self.source = source.sized(image_size)
+        self.normalize = normalize
         self.name = source.name
         self.root = Path(root).expanduser()
         self.batch_size = batch_size
@@ -103,7 +106,6 @@ class ImageData(L.LightningDataModule):
         self.rule = SplitRule(val_fraction, split_seed, limit, fold, protocol, train_on)
         self.rule.check(source.name, source.has_val)
         self.handicap = Handicap(label_noise, imbalance, per_class, split_seed)
-        self.mean, self.std = _normalization(source, normalize)
         self.epoch = 0
         self._splits: dict[str, ImageSet] = {}
 
@@ -154,6 +156,20 @@ class ImageData(L.LightningDataModule):
     @property
     def image_size(self) -> tuple[int, int]:
         return self.split("train").image_size
+
+    @property
+    def mean(self) -> Channels:
+        return self._normalization[0]
+
+    @property
+    def std(self) -> Channels:
+        return self._normalization[1]
+
+    @functools.cached_property
+    def _normalization(self) -> tuple[Channels, Channels]:
+        fixed = {"half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))}
+        fixed["imagenet"] = IMAGENET_MEAN, IMAGENET_STD
+        return fixed.get(self.normalize) or self.source.statistics(self.root)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -231,16 +247,6 @@ class ImageData(L.LightningDataModule):
 
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-
-
-def _normalization(source: Source, normalize: str) -> tuple[Channels, Channels]:
-    if normalize == "half":
-        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-    if normalize == "unit":
-        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    if normalize == "imagenet":
-        return IMAGENET_MEAN, IMAGENET_STD
-    return source.mean, source.std
 
 
 def fits(size: int, device: torch.device) -> bool:

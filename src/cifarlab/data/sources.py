@@ -16,6 +16,8 @@ from cifarlab.data.images import ImageSet
 
 log = logging.getLogger(__name__)
 
+Channels = tuple[float, float, float]
+
 
 class MissingData(ValueError):
     """The originals of a data set are not there and could not be fetched; the message says what to put where."""
@@ -33,8 +35,8 @@ class Source(ABC):
     """
 
     name: ClassVar[str]
-    mean: ClassVar[tuple[float, float, float]]
-    std: ClassVar[tuple[float, float, float]]
+    mean: ClassVar[Channels]
+    std: ClassVar[Channels]
     has_val: ClassVar[bool] = False
     origins: ClassVar[tuple[str, ...]] = ()
 
@@ -48,9 +50,36 @@ class Source(ABC):
             MissingData: the originals are neither there nor to be had.
         """
 
+    def sized(self, size: int) -> Source:
+        """The same data set with pictures of so many pixels a side.
+
+        Raises:
+            ValueError: its pictures have the size that they have.
+        """
+        if size != 32:
+            raise ValueError(f"data.image_size={size}: the pictures of {self.name} are not resized; data=folder's are")
+        return self
+
+    @property
+    def file(self) -> str:
+        """What the packed file is called, without the ending."""
+        return self.name
+
+    def statistics(self, root: Path) -> tuple[Channels, Channels]:
+        """Mean and deviation of each channel of the training pictures, in [0, 1]."""
+        return self.mean, self.std
+
     def fingerprint(self, root: Path) -> str:
         """A text that changes when the originals under ``root`` do; empty where they cannot, or are not there."""
         return ""
+
+    def content(self, root: Path) -> str | None:
+        """A digest of the pictures under ``root`` where they are whatever lies there; None where the name says which.
+
+        Raises:
+            MissingData, DiskFull: as in `prepare`, which is called first.
+        """
+        return None
 
     def pack(self, root: Path) -> cache.Packed:
         """What goes into the packed file.
@@ -74,10 +103,10 @@ class Source(ABC):
         if self._open(root) is not None:
             return
         folder = cache.home(root)
-        with _waiting(FileLock(folder / f".{self.name}.lock"), self.name):
+        with _waiting(FileLock(folder / f".{self.file}.lock"), self.name):
             if self._open(root) is not None:
                 return
-            cache.write(folder / cache.file_name(self.name), self.pack(root))
+            cache.write(folder / cache.file_name(self.file), self.pack(root))
 
     def load(self, root: Path) -> dict[str, ImageSet]:
         """``{"train": ..., "test": ...}``, and ``"val"`` where the data set has its own, memory-mapped.
@@ -98,10 +127,14 @@ class Source(ABC):
         """The packed file, if there is one that is whole and as old as the originals (or they are gone)."""
         current = self.fingerprint(root)
         for folder in cache.folders(root):
-            packed = cache.read(folder / cache.file_name(self.name))
-            if packed is not None and current in ("", packed.fingerprint):
+            packed = cache.read(folder / cache.file_name(self.file))
+            if packed is not None and (not current or self.is_of(packed, current)):
                 return packed
         return None
+
+    def is_of(self, packed: cache.Packed, current: str) -> bool:
+        """Whether the packed file was made of the originals as they are."""
+        return packed.fingerprint == current
 
 
 @contextmanager

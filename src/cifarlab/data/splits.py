@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cifarlab.data.images import ImageSet
 
+WITHOUT_VAL = "has no validation split of its own, allowed is train"
 REPORT_SEED = 42  # of the cut of the test set in the report that has `protocol="test_20_80"`
 
 
@@ -93,7 +94,7 @@ class SplitRule:
                 )
         if self.train_on == "train+valid":
             if not has_val:
-                raise ValueError(f"train_on=train+valid: {source} has no validation split of its own, allowed is train")
+                raise ValueError(f"train_on=train+valid: {source} {WITHOUT_VAL}")
             if self.protocol != "standard":
                 raise ValueError(f"train_on=train+valid and protocol={self.protocol}: allowed is protocol=standard")
 
@@ -104,6 +105,8 @@ class SplitRule:
             ValueError: a class is missing from train or val.
         """
         labels = {name: images.labels for name, images in sets.items()}
+        if self.train_on == "train+valid" and "val" not in sets:
+            raise ValueError(f"train_on=train+valid: this data set {WITHOUT_VAL}")
         trained: tuple[str, ...] = ("train", "val") if self.train_on == "train+valid" else ("train",)
         train = torch.cat([labels[name] for name in trained])
         parts: dict[str, tuple[tuple[str, ...], Tensor]] = {

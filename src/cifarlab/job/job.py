@@ -46,7 +46,7 @@ NOT_IN_KEY = {
 }
 # Names that arguments of several groups share. As a knob each goes by its key (`model.name`, `optimizer.name`),
 # whatever else is chosen, so that a column of a table never changes its meaning. A test compares with the signatures.
-AMBIGUOUS = frozenset({"layers", "name", "normalize"})
+AMBIGUOUS = frozenset({"image_size", "layers", "name", "normalize"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +110,30 @@ class Job:
             parts[group or "settings"] = replace(part, arguments={**part.arguments, key: value})
             OmegaConf.update(config, f"{group}.{key}" if group else key, value, force_add=True)
         return replace(self, parts=parts, config=cast(dict[str, Any], OmegaConf.to_container(config)))
+
+    def pinned(self) -> Job:
+        """The same job, with the digest of the pictures that it means where they are the user's own.
+
+        A run goes by that digest: its key does not depend on where the pictures lie, and other ones that have taken
+        their place make another run.
+
+        Raises:
+            ValueError: the pictures are not there, or cannot be packed.
+        """
+        part = self.parts["data"]
+        source = part.arguments.get("source")
+        if not isinstance(source, Description) or source.arguments.get("content", "") is not None:
+            return self
+        data = self.make_data()
+        content = data.source.content(data.root)
+        named = replace(source, arguments={**source.arguments, "content": content})
+        config = OmegaConf.create(dict(self.config))
+        OmegaConf.update(config, "data.source.content", content, force_add=True)
+        return replace(
+            self,
+            parts={**self.parts, "data": replace(part, arguments={**part.arguments, "source": named})},
+            config=cast(dict[str, Any], OmegaConf.to_container(config)),
+        )
 
     @cached_property
     def settings(self) -> Settings:

@@ -211,7 +211,7 @@ class ResumingSweeper(Sweeper):
 
     def _read(self, overrides: Sequence[str]) -> Job:
         config = self._compose(overrides)
-        job = read_job(config, config.hydra)
+        job = read_job(config, config.hydra).pinned()
         if job.settings.checkpoints == "auto":  # a single run keeps all that resuming needs, a cell its best weights
             job = job.changed(checkpoints="best")
         nodes = job.parts["trainer"].arguments["num_nodes"]

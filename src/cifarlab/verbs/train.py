@@ -34,7 +34,7 @@ def train(config: DictConfig) -> Result:
     hydra_config = HydraConfig.get()
     directory = Path(hydra_config.runtime.output_dir)
     try:
-        job = read_job(config, cast(DictConfig, hydra_config))
+        job = read_job(config, cast(DictConfig, hydra_config)).pinned()
         refuse_what_a_sweep_does(job, hydra_config.overrides.hydra)
         done = finished_before(job, directory)
         if done is None:

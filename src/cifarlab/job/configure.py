@@ -18,6 +18,7 @@ import importlib
 import inspect
 import json
 import keyword
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,14 +30,32 @@ from pydantic import Field as PydanticField
 
 PACKAGE = __name__.partition(".")[0]
 TARGET = "_target_"
+ALLOWED = re.compile(r"\b[Aa]llowed: (.*?)(?= {2}\(\d+ of \d+ cells\)$|\. Did you mean [^ ]+\?|$)")
+LONG = 60  # characters of a list that is not said twice
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be run. `faults` holds one line for each thing wrong with it."""
+    """A configuration that cannot be run. `faults` holds one line for each thing wrong with it.
+
+    The message has the lines, with a long list of what is allowed where it first stands.
+    """
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
-        super().__init__("\n".join(self.faults))
+        super().__init__("\n".join(_lists_once(self.faults)))
+
+
+def _lists_once(lines: Sequence[str]) -> Iterator[str]:
+    """The lines, with the words "as above" for a long list that stands in an earlier one; what follows it stays."""
+    seen: set[str] = set()
+    for line in lines:
+        match = ALLOWED.search(line)
+        if match is None or len(match[1]) < LONG or match[1] not in seen:
+            yield line
+        else:
+            yield f"{line[: match.start(1)]}as above{line[match.end(1) :]}"
+        if match is not None:
+            seen.add(match[1])
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.job import Job
+from cifarlab.job.yaml_file import read_yaml
 from cifarlab.result import FILE, Result, write_text
 
 FOLDER = ".hydra"
@@ -68,7 +69,9 @@ def reopen(directory: Path, *, allow: Sequence[str] = (), root: str | None = Non
     hydra_file = directory / FOLDER / HYDRA
     if not hydra_file.is_file():
         return Job.read(config, allow=allow)
-    hydra = OmegaConf.load(hydra_file).hydra
+    hydra = read_yaml(hydra_file).get("hydra")
+    if not isinstance(hydra, DictConfig) or not {"runtime", "overrides"} <= hydra.keys():
+        raise ConfigError([f"{hydra_file} is damaged: hydra.runtime and hydra.overrides are needed"])
     job = Job.read(config, choices=choices_of(hydra), overrides=typed(hydra), allow=allow)
     return replace(job, recorded=_recorded(directory))
 
@@ -77,13 +80,9 @@ def load_config(directory: Path) -> DictConfig:
     """A run directory's config.
 
     Raises:
-        ConfigError: the file holds no mapping.
+        ConfigError: the file cannot be read, or holds no mapping.
     """
-    path = directory / FOLDER / CONFIG
-    config = OmegaConf.load(path)
-    if not isinstance(config, DictConfig):
-        raise ConfigError([f"{path}: a mapping is needed"])
-    return config
+    return read_yaml(directory / FOLDER / CONFIG)
 
 
 def is_run_directory(directory: Path) -> bool:
@@ -120,8 +119,8 @@ def _recorded(directory: Path) -> tuple[str, str] | None:
     """Key and group as the directory has them."""
     path = directory / FOLDER / IDENTITY
     if path.is_file():
-        identity = yaml.safe_load(path.read_text(encoding="utf-8"))
-        digits = [str(identity.get(name)) for name in ("key", "group")] if isinstance(identity, dict) else [""]
+        identity = read_yaml(path)
+        digits = [str(identity.get(name)) for name in ("key", "group")]
         if not all(map(DIGITS.fullmatch, digits)):
             raise ConfigError([f"{path} is damaged: key and group are needed, each of sixteen hexadecimal digits"])
         return digits[0], digits[1]

@@ -47,6 +47,8 @@ OWNERS = {name: group for group, names in SHORT_NAMES.items() for name in names}
 # A recipe or the command line may choose another option of these than the experiment that stands beside it.
 REPLACEABLE = ("optimizer", "schedule", "penalty")
 SETTINGS = tuple(config_parameters(Settings))
+# Groups that leave no key of their name in a composed config.
+OPTIONAL_GROUPS = ("experiment", "recipe", "debug")
 # Keys that a composed config holds for the sweep that a run is a part of.
 OF_A_SWEEP = ("sweep", "plan", "fresh", "skip_invalid", "zip", "exclude", "search")
 INTERPOLATION = re.compile(r"\$\{(\w+)\}")
@@ -77,7 +79,7 @@ def read_parts(
     except ConfigError as error:
         faults += error.faults
     here = {name for name, group in OWNERS.items() if name in _arguments_of(group, nodes.get(group), allow)}
-    faults += _unread_keys(config, nodes, here, choices.get("model", "the model"), overrides, replaced)
+    faults += _unread_keys(config, nodes, here, choices, overrides, replaced)
     if faults:
         raise ConfigError(faults)
     return parts, resolved
@@ -169,7 +171,7 @@ def _unread_keys(
     config: DictConfig,
     nodes: Mapping[str, Any],
     short_names: set[str],
-    model: str,
+    choices: Mapping[str, str],
     overrides: Sequence[str],
     replaced: Sequence[str],
 ) -> list[str]:
@@ -182,14 +184,19 @@ def _unread_keys(
     read = {*SETTINGS, *groups, *OF_A_SWEEP, *INTERPOLATION.findall(str(OmegaConf.to_container(config)))}
     typed = {override.partition("=")[0] for override in overrides}
     keys = {name: group for group in groups if isinstance(nodes.get(group), Mapping) for name in nodes[group]}
-    known = sorted((read | short_names) - set(groups))
+    known = sorted(read | short_names | set(OPTIONAL_GROUPS))
     faults: list[str] = []
     for name, value in nodes.items():
         left_behind = OWNERS.get(name) in replaced and name not in typed
         if name in read or left_behind or (name in keys and name not in typed and name not in OWNERS):
             continue
-        if name in keys:
+        if name in OPTIONAL_GROUPS:  # what a file of theirs says must lie at the top
+            faults.append(f"{name}={choices.get(name, '...')}: the first line of its file must be # @package _global_")
+        elif name in keys:
             faults.append(f"{name}={value}: nothing reads it; set {keys[name]}.{name} alone")
         else:
-            faults.append(unknown(name, value, known).replace(f"there is no key {name}", f"{model} has no {name}"))
+            fault = unknown(name, value, known)
+            meant = fault.partition("Did you mean ")[2].partition("?")[0]
+            model = choices.get("model", "the model")
+            faults.append(fault.replace("there is no key", f"{model} has no") if meant in {"", *OWNERS} else fault)
     return faults

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.explain import explain
+from cifarlab.verbs.config_files import read_config_files
 from cifarlab.verbs.paths import expanded
 
 # In a wheel the tree lies inside the package, in a checkout at the top of the repository.
@@ -38,6 +39,7 @@ def call(main: Callable[[], None], *, composed: bool = True) -> None:
     if not os.environ.get("CIFARLAB_DATA", "unset"):
         del os.environ["CIFARLAB_DATA"]  # else data.root would be the current directory
     register_resolvers()
+    read_config_files()
     try:
         if composed:
             sys.argv[1:] = [prepare(argument) for argument in sys.argv[1:]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import json
 import re
@@ -11,16 +12,18 @@ from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cifarlab.job.configure import Description, allowed, config_key, config_parameters, describe_call
+from cifarlab.job.configure import ConfigError, Description, allowed, config_key, config_parameters, describe_call
 from cifarlab.job.job import Job
 from cifarlab.job.nodes import SHORT_NAMES
 from cifarlab.job.read import read_job
+from cifarlab.job.yaml_file import read_text
 from cifarlab.sweeps.launchers.launching import CellLauncher
 from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.settings import SweepSettings
@@ -38,42 +41,85 @@ DOCUMENTED = re.compile(r"^(\w+): (.*)$")
 
 def show_help(conf: Path = CONF) -> None:
     """Print the page for the options that the other arguments choose."""
-    overrides = [prepare(argument, conf) for argument in sys.argv[1:] if "=" in argument]
+    own = config_dir(sys.argv[1:])
+    typed = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
+    overrides = [prepare(argument, conf) for argument in (searching(own, typed) if own else typed)]
     with initialize_config_dir(str(conf), version_base="1.3"):
         config = compose("train", overrides=overrides, return_hydra_config=True)
     job = read_job(config, config.hydra)
+    folders = [conf, *([own] if own else [])]
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     console.print(USAGE)
-    _print_groups(console, conf)
-    _print_experiments(console, conf)
+    _print_groups(console, folders)
+    _print_experiments(console, folders)
     _print_keys(console, job)
     _print_sweep(console, job)
     _print_launcher(console, cast(dict[str, Any], OmegaConf.to_container(config.hydra.launcher, resolve=True)))
 
 
-def _print_groups(console: Console, conf: Path) -> None:
+def config_dir(arguments: Sequence[str]) -> Path | None:
+    """The folder that ``--config-dir`` names.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--config-dir", "-cd")
+    given = parser.parse_known_args(arguments)[0].config_dir
+    if given is None:
+        return None
+    folder = Path(given).absolute()
+    if not folder.is_dir():
+        raise ConfigError([f"--config-dir {given}: there is no such folder"])
+    return folder
+
+
+def searching(folder: Path, typed: Sequence[str]) -> list[str]:
+    """The arguments, with a folder that Hydra looks into beside those that were typed as ``hydra.searchpath``."""
+    others: list[str] = []
+    paths: list[str] = []
+    for argument in typed:
+        if argument.lstrip("+").startswith("hydra.searchpath="):
+            value = OverridesParser.create().parse_override(argument).value()
+            paths = [str(each) for each in value] if isinstance(value, list) else [str(value)]
+        else:
+            others.append(argument)
+    quoted = ",".join(f"'{path}'" for path in (*paths, f"file://{folder}"))
+    return [*others, f"hydra.searchpath=[{quoted}]"]
+
+
+def options(folders: Sequence[Path], group: str) -> list[Path]:
+    """The files of a group; of two of one name Hydra takes the first."""
+    files = [file for folder in reversed(folders) for file in (folder / group).glob("*.yaml")]
+    return [file for _, file in sorted({file.stem: file for file in files}.items())]
+
+
+def _print_groups(console: Console, folders: Sequence[Path]) -> None:
     console.print("[bold]Groups[/] (GROUP=OPTION; augment and logger take lists: augment=\\[crop,flip])")
     table = _table()
-    for folder in sorted(path for path in conf.iterdir() if path.is_dir() and path.name not in ("hydra", "experiment")):
-        table.add_row(folder.name, escape(", ".join(sorted(path.stem for path in folder.glob("*.yaml")))))
-    launchers = sorted(path.stem for path in (conf / "hydra" / "launcher").glob("*.yaml"))
+    found = {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
+    for group in sorted(found - {"hydra", "experiment"}):
+        table.add_row(group, escape(", ".join(file.stem for file in options(folders, group))))
+    launchers = [file.stem for file in options(folders, "hydra/launcher")]
     table.add_row("hydra/launcher", escape(", ".join(["basic", *launchers])))
     console.print(table)
 
 
-def _print_experiments(console: Console, conf: Path) -> None:
+def _print_experiments(console: Console, folders: Sequence[Path]) -> None:
     console.print("[bold]Experiments[/] (experiment=NAME)")
     table = _table()
-    for path in sorted((conf / "experiment").glob("*.yaml")):
+    for path in options(folders, "experiment"):
         table.add_row(path.stem, escape(headline(path)))
     console.print(table)
 
 
 def headline(path: Path) -> str:
-    """The first sentence of a YAML file's comments."""
-    lines = [
-        line.lstrip("# ").strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")
-    ]
+    """The first sentence of a YAML file's comments, or why it cannot be read."""
+    try:
+        text = read_text(path)
+    except ConfigError as error:
+        return str(error)
+    lines = [line.lstrip("# ").strip() for line in text.splitlines() if line.startswith("#")]
     words = " ".join(line for line in lines if not line.startswith("@package")).removeprefix("What: ")
     return re.split(r"(?<=\.)\s", words, maxsplit=1)[0]
 

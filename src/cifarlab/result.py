@@ -81,7 +81,7 @@ class Result:
     not_recorded: str | None = None
     started: str | None = None
     sittings: int = 1
-    parent: str | None = None
+    parent: dict[str, str] | None = None
     finished: str | None = None
     error: str | None = None
 

@@ -232,6 +232,8 @@ def test_a_run_is_named_by_experiment_or_model() -> None:
     assert command_line._run_name(None, "resnet") == "resnet"
     assert command_line._run_name("None", "resnet") == "resnet"
     assert command_line._run_name("grid", "resnet") == "grid"
+    assert command_line._parent_name("outputs/2026-11-28_23-59-59_tiny_vgg") == "tiny_vgg"
+    assert (command_line._parent_name("multirun/a/seed-0/"), command_line._parent_name(None)) == ("seed-0", None)
 
 
 def test_a_single_run_writes_its_directory(train_py: TrainPy, tmp_path: Path) -> None:

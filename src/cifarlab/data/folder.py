@@ -112,7 +112,7 @@ class Folder(Source):
         _report(tree, sets)
         if "test" not in sets:
             sets = _with_test(sets)
-        return Packed(sets, f"{before} {made.digest.hexdigest()[:16]}")
+        return Packed(sets, f"{before} sha256-{made.digest.hexdigest()[:16]}")
 
     def is_of(self, packed: Packed, current: str) -> bool:
         """By the first half of the fingerprint; the second is of the content."""

@@ -24,6 +24,7 @@ from cifarlab.result import Identity, Result, Scalar, digest
 from cifarlab.training.finetune import check
 from cifarlab.training.hardware.cost import Cost, cost
 from cifarlab.training.recipe import Recipe
+from cifarlab.training.records.inheritance import check_fit
 from cifarlab.training.records.watching import Watch
 from cifarlab.training.run import run
 from cifarlab.training.schedules import Budget
@@ -31,7 +32,7 @@ from cifarlab.training.schedules import Budget
 SEEDS = ("seed", "seed_init", "seed_order", "seed_augment")
 # What cannot change the meaning of a run's numbers, and so is no part of its key.
 NOT_IN_KEY = {
-    "settings": ("checkpoints", "figures", "allow"),
+    "settings": ("continue_from", "parent", "checkpoints", "figures", "allow"),
     "data": ("root",),
     "trainer": (
         "accelerator",
@@ -154,12 +155,16 @@ class Job:
     @cached_property
     def digests(self) -> tuple[str, str]:
         """Key and group as this version makes them."""
-        group = {
+        group: dict[str, Any] = {
             name: part.deviations(without=(*NOT_IN_KEY.get(name, ()), *(SEEDS if name == "settings" else ())))
             for name, part in self.parts.items()
             if name != "logger"
         }
-        return digest(group | {"seeds": [self.settings.seed, *self.seeds]}), digest(group)
+        if (parent := self.settings.parent) is None:
+            return digest(group | {"seeds": [self.settings.seed, *self.seeds]}), digest(group)
+        # By what the parent is, not where: its key in the key, its group in the group.
+        group |= {"parent": self.settings.parents_group}
+        return digest(group | {"parent": parent.key, "seeds": [self.settings.seed, *self.seeds]}), digest(group)
 
     @property
     def knobs(self) -> dict[str, Scalar]:
@@ -170,6 +175,8 @@ class Job:
         # Hydra records no choice for a list of options, such as [crop,flip].
         operations = [name for name, value in self.parts["augment"].arguments.items() if isinstance(value, Description)]
         knobs["augment"] = self.choices.get("augment") or "+".join(operations) or "none"
+        if self.settings.parent is not None:
+            knobs["parent"] = self.settings.parent.key
         for group in ("settings", *ROOMS, "augment", "trainer"):
             hidden = (*NOT_IN_KEY.get(group, ()), *SEEDS)
             for name, value in self.parts[group].scalars():
@@ -199,6 +206,8 @@ class Job:
             self.parts["penalty"]()(net)
             optimizer = self.parts["optimizer"](net)
         settings = self.settings
+        if settings.parent is not None:
+            check_fit(settings.parent, net, optimizer)
         if settings.finetune is not None:
             devices = self.parts["trainer"].arguments["devices"] * self.parts["trainer"].arguments["num_nodes"]
             makers = (self.parts["optimizer"], self.parts["schedule"])
@@ -234,6 +243,7 @@ class Job:
             figures=[name for name in settings.figures if name in OF_A_RUN],
             keep_bar=keep_bar,
             watch=watch,
+            parent=settings.parent,
         )
 
     def _is_its_own(self, name: str, group: str, knobs: Mapping[str, Scalar]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
+from cifarlab.job.continuing import continued
 from cifarlab.job.directory import choices_of, typed
 from cifarlab.job.job import Job
 
@@ -22,4 +23,5 @@ def read_job(config: DictConfig, hydra: DictConfig) -> Job:
         OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]) if "hydra" in config else config
     )
     allow = [str(path) for path in config.get("allow") or ()]
-    return Job.read(task, choices=choices_of(hydra), overrides=typed(hydra), allow=allow)
+    read = continued if config.get("continue_from") is not None else Job.read
+    return read(task, choices=choices_of(hydra), overrides=typed(hydra), allow=allow)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
 from cifarlab.figures import OF_A_RUN, OF_A_SWEEP, is_known
 from cifarlab.training.finetune import Finetune
+from cifarlab.training.records.inheritance import Parent
 from cifarlab.training.step.tta import Views
 
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
@@ -29,6 +31,10 @@ class Settings:
             all of it at the learning rate ``lr``; null trains everything from the start.
         tta: test-time augmentation, for ``test/acc_tta`` beside the plain ``test/acc``: the logits of a picture and its
             mirror image averaged, or of these and both shifted by a pixel.
+        continue_from: directory of a finished run that kept its last state (``checkpoints=all``): this run has its
+            configuration but for what is typed, and trains its net on up to more epochs in all (``epochs=40``, or
+            ``epochs=+10``).
+        parent: set by ``continue_from``: KEY/GROUP of that run.
         checkpoints: what a finished run keeps: all, only the best weights, or none.
         figures: pictures drawn at the end of a run or of a sweep.
         allow: import paths of your own models and data sets that a config may name; only the command line may set it.
@@ -50,6 +56,8 @@ class Settings:
         early_stopping: Annotated[int, Gt(0)] | None = None,
         finetune: Finetune | None = None,
         tta: Views = "none",
+        continue_from: str | None = None,
+        parent: str | None = None,
         checkpoints: Literal["auto", "all", "best", "none"] = "auto",
         figures: tuple[str, ...] = OF_A_RUN,
         allow: tuple[str, ...] = (),
@@ -58,6 +66,8 @@ class Settings:
             if not is_known(name):
                 known = ", ".join(dict.fromkeys(OF_A_RUN + OF_A_SWEEP))
                 raise ValueError(f"figures={name}: there is no such figure; allowed: {known}")
+        if (continue_from is None) != (parent is None):
+            raise ValueError(f"parent={parent}: it is set by continue_from=RUN_DIR, and by nothing else")
         if finetune is not None:
             finetune.lengths(epochs)
         self.seed = seed
@@ -70,6 +80,8 @@ class Settings:
         self.early_stopping = early_stopping
         self.finetune = finetune
         self.tta = tta
+        key, _, self.parents_group = (parent or "").partition("/")
+        self.parent = None if continue_from is None else Parent(key, Path(continue_from))
         self.checkpoints = checkpoints
         self.figures = figures
         self.allow = allow

@@ -24,7 +24,7 @@ from cifarlab.sweeps.names import assignment, bare, fitting, safe
 
 # Overrides that say how a sweep is run or shown, not what is trained.
 BESIDE_THE_KEY = {
-    *NOT_IN_KEY["settings"],
+    *(name for name in NOT_IN_KEY["settings"] if name != "continue_from"),
     *(f"{group}.{name}" for group in ("data", "trainer") for name in NOT_IN_KEY[group]),
     *OF_A_SWEEP,
     "logger",

@@ -41,6 +41,7 @@ from cifarlab.training.recipe import Recipe
 from cifarlab.training.records.checkpoints import check_checkpoints, discard
 from cifarlab.training.records.clock import Clock
 from cifarlab.training.records.environment import write_environment
+from cifarlab.training.records.inheritance import Entrance, Parent, inherit
 from cifarlab.training.records.interruption import Interrupted, raising_on_signals
 from cifarlab.training.records.loggers import Loggers, RunLogger, going_on_without
 from cifarlab.training.records.recorder import Recorder
@@ -72,6 +73,7 @@ def run(
     figures: Sequence[str] = ("curves", "confusion"),
     keep_bar: bool = True,
     watch: Watch | None = None,
+    parent: Parent | None = None,
 ) -> Result:
     """Train, choose the weights on validation, test once, and write the run directory.
 
@@ -94,16 +96,22 @@ def run(
         checkpoints: what a finished run keeps.
         figures: of ``curves`` and ``confusion``.
         keep_bar: the progress bar stays on the terminal when the run has ended.
+        parent: a finished run that this one goes on from where it has not begun: with its weights, momenta and
+            epochs, and with the schedule of this run's own length from there on.
         watch: told of every epoch and its metrics; the run ends as ``pruned``, untested, where it says so.
 
     Raises:
-        ValueError: the directory's checkpoints cannot be gone on with; nothing was trained or written.
+        ValueError: the directory's checkpoints, or the parent's, cannot be gone on with; nothing was trained.
     """
+    if parent is not None:
+        inherit(parent, directory, identity.key)
     goes_on = check_checkpoints(directory, identity.key)
     quiet_allocator()
     directory.mkdir(parents=True, exist_ok=True)
     sitting = _Sitting(directory, identity.key, recipe, trainer or TrainerSettings(), watch, goes_on)
     record = Result.begun(identity, precision=sitting.settings.resolved_precision, started=sitting.started)
+    if parent is not None:
+        record.parent = {"key": parent.key, "directory": str(parent.directory)}
     evaluation: Evaluation | None = None
     with raising_on_signals() as ignore_signals:
         try:
@@ -163,7 +171,15 @@ class _Sitting:
         """Make the Trainer and the loggers, and write down where the run takes place."""
         share_threads(self.settings.devices)
         self.loggers = loggers.make(self.directory)
-        callbacks = [self.phases, StopWhenDiverged(), self.clock, self.average, self._early_stopping(), self.recorder]
+        callbacks = [
+            self.phases,
+            StopWhenDiverged(),
+            self.clock,
+            self.average,
+            self._early_stopping(),
+            Entrance(),
+            self.recorder,
+        ]
         self.trainer = self.settings.make(
             self.recipe.epochs,
             self.directory,

@@ -24,7 +24,7 @@ from cifarlab.verbs.paths import expanded
 PACKAGED_CONF = Path(__file__).resolve().parents[1] / "conf"
 CONF = PACKAGED_CONF if PACKAGED_CONF.is_dir() else Path(__file__).resolve().parents[3] / "conf"
 # Keys whose value is a path: it may hold what Hydra's grammar would take for a list, a sweep or an assignment.
-PATH_KEYS = ("run", "resume", "root", "data.root", "weights", "model.weights", "hydra.run.dir")
+PATH_KEYS = ("run", "resume", "continue_from", "root", "data.root", "weights", "model.weights", "hydra.run.dir")
 OUTPUTS = "outputs"
 PATH_OVERRIDE = re.compile(rf"^(\+{{0,2}}(?:{'|'.join(re.escape(key) for key in PATH_KEYS)}))=(.*)$", re.DOTALL)
 
@@ -129,9 +129,10 @@ def quote_path(argument: str) -> str:
 
 
 def register_resolvers() -> None:
-    """``unique`` and ``run_name``, with which the config names the directory of a single run."""
+    """``unique``, ``run_name`` and ``parent_name``, with which the config names the directory of a single run."""
     OmegaConf.register_new_resolver("unique", _unique, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("parent_name", _parent_name, replace=True)
 
 
 def _unique(name: str) -> str:
@@ -146,6 +147,11 @@ def _unique(name: str) -> str:
             continue
         return candidate
     raise ValueError(f"{OUTPUTS}/{name}: a thousand runs of this name started in the same second")
+
+
+def _parent_name(directory: str | None) -> str | None:
+    """What the folder of the run that this one goes on from is called, without the date before it."""
+    return None if directory is None else re.sub(r"^\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_", "", Path(directory).name)
 
 
 def _run_name(*parts: object) -> str:

@@ -116,7 +116,12 @@ def resume() -> None:
     """
     given = dict(argument.lstrip("+").partition("=")[::2] for argument in sys.argv[1:])
     if set(given) - {"resume", "allow"} or len(given) < len(sys.argv[1:]):
-        raise ConfigError([f"{' '.join(sys.argv[1:])}: resume=RUN_DIR takes no other override than allow=[PATH,...]"])
+        raise ConfigError(
+            [
+                f"{' '.join(sys.argv[1:])}: resume=RUN_DIR takes no other override than allow=[PATH,...]; "
+                "continue_from=RUN_DIR epochs=+10 goes on from a finished run, in a new directory"
+            ]
+        )
     directory = Path(given["resume"]).expanduser()
     allow = [path.strip() for path in given.get("allow", "").strip("[]").split(",") if path.strip()]
     job = reopen(directory, allow=allow)

@@ -126,9 +126,14 @@ class LastState:
 
 def save_weights(path: Path, net: nn.Module, **about: int | float | str) -> None:
     """Write ``{"state_dict": ..., **about}`` atomically; the names are the net's own."""
+    save_checkpoint(path, {"state_dict": plain_state(net), **about})
+
+
+def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint atomically."""
     with _written_beside(path) as temporary, temporary.open("wb") as file:
         try:
-            torch.save({"state_dict": plain_state(net), **about}, file)
+            torch.save(dict(content), file)
         except RuntimeError as error:  # torch reports its own confusion after the disk's error
             raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 

@@ -46,6 +46,8 @@ class Classifier(LightningModule):
         tta: test-time augmentation, measured beside the plain test.
 
     Attributes:
+        schedule: Lightning's scheduler config of the run, and
+        budget: the length that it was made for, once there is an optimizer.
         not_recorded: why the training step is not recorded; None where it is, or may yet be.
     """
 
@@ -194,8 +196,8 @@ class Classifier(LightningModule):
         if self.compile_if_long:
             recorded = self.record is not False and self.device.type in recording.DEVICES
             self.compile_net = recorded and budget.total_steps >= COMPILING_PAYS_FROM
-        self._schedule = self.make_schedule(optimizer, budget)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._schedule["scheduler"]}}
+        self.budget, self.schedule = budget, self.make_schedule(optimizer, budget)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.schedule["scheduler"]}}
 
     def on_fit_end(self) -> None:
         """Drop what was recorded, before the weights that it reads and writes are moved to another place."""
@@ -206,8 +208,8 @@ class Classifier(LightningModule):
 
     def _step_schedules(self, when: Literal["step", "epoch", "plateau"]) -> None:
         """A schedule by step after each, one by epoch after its last, plateau's once the epoch is measured."""
-        scheduler, monitor = self._schedule["scheduler"], self._schedule.get("monitor")
-        if when != (self._schedule["interval"] if monitor is None else "plateau"):
+        scheduler, monitor = self.schedule["scheduler"], self.schedule.get("monitor")
+        if when != (self.schedule["interval"] if monitor is None else "plateau"):
             return
         if monitor is not None and monitor not in self.measured:
             found = ", ".join(name for name in self.measured if name.endswith("loss"))

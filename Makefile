@@ -1,12 +1,23 @@
-# make demo | test | test-oldest | lint | clean. Each makes .venv and installs what it needs; PYTHON=python3.13 chooses the interpreter.
+# make demo | test | test-oldest | lint | lock | clean. The first two and lint make .venv and install what they need there, in
+# the versions of requirements/ and checked against its hashes; PYTHON=python3.13 chooses the interpreter.
 PYTHON ?= python3
+# LOCKED=0 installs what pyproject.toml allows instead: with a build of PyTorch of your own, say, that is in .venv already.
+LOCKED ?= 1
 # Processes of the test suite, of one thread each.
 TEST_WORKERS ?= 2
 
 BIN := .venv/bin
+COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --custom-compile-command 'make lock' $(UPGRADE) pyproject.toml requirements/build.in
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
-.PHONY: demo test test-oldest lint clean
+ifeq ($(LOCKED),1)
+install = $(PIP) --require-hashes --no-deps --requirement requirements/$(1).txt && $(PIP) --no-deps --no-build-isolation --editable .
+else
+install = $(PIP) --editable '.$(2)'
+endif
+
+.PHONY: demo test test-oldest lint lock clean
 
 # One thread: nets this small gain little from a second, and on two busy cores two threads that wait for each other took
 # 321 s where one took 89. The last line that summarize.py prints is the path of the page.
@@ -29,18 +40,26 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Reads pyproject.toml and keeps each version that is still right; UPGRADE=--upgrade takes the newest ones. The same files
+# serve every platform and Python from 3.11 on. What the demo needs is a part of what the tests need.
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip --disable-pip-version-check --quiet install uv
+	$(COMPILE) --extra dev --output-file requirements/test.txt
+	$(COMPILE) --constraint requirements/test.txt --output-file requirements/demo.txt
+
 clean:
-	rm -rf .venv .venv-oldest build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest .venv-lock build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/.installed: pyproject.toml | .venv/bin/pip
+.venv/.installed: pyproject.toml requirements/demo.txt | .venv/bin/pip
 	@echo 'installing into .venv (PyTorch is large: this takes some minutes)'
-	@$(PIP) --editable .
+	@$(call install,demo,)
 	@touch $@
 
-.venv/.installed-dev: pyproject.toml | .venv/bin/pip
+.venv/.installed-dev: pyproject.toml requirements/test.txt | .venv/bin/pip
 	@echo 'installing into .venv, with the tools of development (PyTorch is large: this takes some minutes)'
-	@$(PIP) --editable '.[dev]'
+	@$(call install,test,[dev])
 	@touch .venv/.installed $@
 
 .venv/bin/pip:

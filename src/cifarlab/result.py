@@ -79,6 +79,7 @@ class Result:
     precision: str | None = None
     step: str | None = None
     not_recorded: str | None = None
+    compiled: bool | None = None
     started: str | None = None
     sittings: int = 1
     parent: dict[str, str] | None = None

@@ -111,3 +111,16 @@ def test_evaluate_makes_no_sweep(
         evaluate.main()
     assert capsys.readouterr().err == "evaluate.py tests one run at a time and takes no -m\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_the_user_s_own_folder_of_configs_may_lie_at_home(
+    train_py: TrainPy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the shell leaves it, where it does not expand what stands behind ``=`` or in quotation marks."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own" / "experiment").mkdir(parents=True)
+    (tmp_path / "own" / "experiment" / "mine.yaml").write_text("# @package _global_\n# What: Mine.\nlr: 0.0625\n")
+    for flag in (["--config-dir=~/own"], ["--config-dir", "~/own"], ["-cd", "~/own"]):
+        assert "lr: 0.0625" in train_py(*flag, *TINY, "experiment=mine", "--cfg", "job").out.splitlines()
+    assert "  mine " in train_py("--help", "--config-dir=~/own", "experiment=mine").out
+    assert "not a run directory" in train_py("resume=~nobody-here/run").err

@@ -112,6 +112,10 @@ def test_a_run_is_tested_again_as_it_was_tested(tiny_job: MakeJob, tmp_path: Pat
     tested = {name: value for name, value in job.execute(tmp_path).metrics.items() if name.startswith("test/")}
     assert evaluate_again(tmp_path).metrics == tested
     assert tested["test/acc"] != tested["test/acc_tta"], "equal numbers would show nothing"
+    # As if eight GPUs had trained it: a machine without them tests it on what it has.
+    if not torch.cuda.is_available():
+        write_job(job.changed(trainer__accelerator="gpu", trainer__devices=8), tmp_path)
+        assert evaluate_again(tmp_path).metrics == tested
 
 
 def test_a_run_goes_by_the_key_that_its_directory_has(tiny_job: MakeJob, tmp_path: Path) -> None:

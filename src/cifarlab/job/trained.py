@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging import getLogger
 from pathlib import Path
 
 import torch
@@ -14,9 +15,12 @@ from cifarlab.job.job import Job
 from cifarlab.models.weights import without_weights
 from cifarlab.training.hardware.device import quiet_allocator
 from cifarlab.training.hardware.machine import nearest
+from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.records.checkpoints import FOLDER, load_weights
 from cifarlab.training.step.classifier import Classifier
 from cifarlab.training.step.evaluation import Evaluation, evaluate
+
+log = getLogger(__name__)
 
 
 def trained_net(job: Job, directory: Path, num_classes: int) -> nn.Module:
@@ -51,7 +55,13 @@ def evaluate_again(directory: Path, *, allow: Sequence[str] = (), root: str | No
     """
     quiet_allocator()
     job = reopen(directory, allow=allow, root=root)
-    settings = nearest(job.parts["trainer"]())
+    asked: TrainerSettings = job.parts["trainer"]()
+    settings = nearest(asked)
+    if settings is not asked:
+        kind, precision = settings.device_type, settings.resolved_precision
+        log.warning(
+            "this machine cannot do what the run did: tested on one device, %s, in precision %s", kind, precision
+        )
     trainer = settings.make(1, directory)
     data = job.make_data()
     data.trainer = trainer

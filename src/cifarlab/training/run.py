@@ -284,6 +284,7 @@ def _fit(sitting: _Sitting, classifier: Classifier, data: ImageData, record: Res
         sitting.begun.fit(classifier, datamodule=data, ckpt_path=resume_from, weights_only=True)
     finally:
         record.step, record.not_recorded = classifier.step_kind, classifier.not_recorded
+        record.compiled = classifier.compile_net
 
 
 def _evaluate(sitting: _Sitting, classifier: Classifier, data: ImageData) -> Evaluation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -26,6 +27,7 @@ CONF = PACKAGED_CONF if PACKAGED_CONF.is_dir() else Path(__file__).resolve().par
 # Keys whose value is a path: it may hold what Hydra's grammar would take for a list, a sweep or an assignment.
 PATH_KEYS = ("run", "resume", "continue_from", "root", "data.root", "weights", "model.weights", "hydra.run.dir")
 OUTPUTS = "outputs"
+CONFIG_DIR = ("--config-dir", "-cd")  # Hydra's own, for a folder of the user's beside the config tree
 PATH_OVERRIDE = re.compile(rf"^(\+{{0,2}}(?:{'|'.join(re.escape(key) for key in PATH_KEYS)}))=(.*)$", re.DOTALL)
 
 
@@ -42,7 +44,10 @@ def call(main: Callable[[], None], *, composed: bool = True) -> None:
     read_config_files()
     try:
         if composed:
-            sys.argv[1:] = [prepare(argument) for argument in sys.argv[1:]]
+            sys.argv[1:] = [
+                prepare(argument) if before not in CONFIG_DIR else str(expanded(argument))
+                for before, argument in itertools.pairwise(sys.argv)
+            ]
         main()
     except (HydraException, OmegaConfBaseException) as error:
         leave(ConfigError([explain(error)]))
@@ -82,6 +87,9 @@ def prepare(argument: str, conf: Path | None = None) -> str:
         ConfigError: ``~key``, or a group with a value that is no name.
     """
     conf = conf or CONF
+    if argument.startswith(tuple(f"{flag}=" for flag in CONFIG_DIR)):
+        flag, _, folder = argument.partition("=")
+        return f"{flag}={expanded(folder)}"
     if argument.startswith("~"):
         raise ConfigError([f"{argument}: nothing can be taken away; choose another option, or set the key to null"])
     argument = quote_path(argument)

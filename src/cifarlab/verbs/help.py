@@ -27,7 +27,8 @@ from cifarlab.job.yaml_file import read_text
 from cifarlab.sweeps.launchers.launching import CellLauncher
 from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.settings import SweepSettings
-from cifarlab.verbs.command_line import CONF, prepare
+from cifarlab.verbs.command_line import CONF, CONFIG_DIR, prepare
+from cifarlab.verbs.paths import expanded
 
 USAGE = """\
 [bold]python train.py[/] \\[key=value ...]                     one run, in outputs/
@@ -64,11 +65,11 @@ def config_dir(arguments: Sequence[str]) -> Path | None:
         ConfigError: it is none.
     """
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--config-dir", "-cd")
+    parser.add_argument(*CONFIG_DIR)
     given = parser.parse_known_args(arguments)[0].config_dir
     if given is None:
         return None
-    folder = Path(given).absolute()
+    folder = expanded(given).absolute()
     if not folder.is_dir():
         raise ConfigError([f"--config-dir {given}: there is no such folder"])
     return folder

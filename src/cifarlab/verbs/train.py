@@ -24,6 +24,7 @@ from cifarlab.sweeps.searching.search import watch_of
 from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.settings import SweepSettings
 from cifarlab.verbs.command_line import OUTPUTS, leave
+from cifarlab.verbs.paths import expanded
 
 # What of Hydra's own keys says how cells are found and run.
 LAUNCHING = ("hydra.launcher", "hydra/launcher", "hydra.sweeper", "hydra/sweeper", "hydra.sweep.")
@@ -122,7 +123,7 @@ def resume() -> None:
                 "continue_from=RUN_DIR epochs=+10 goes on from a finished run, in a new directory"
             ]
         )
-    directory = Path(given["resume"]).expanduser()
+    directory = expanded(given["resume"])
     allow = [path.strip() for path in given.get("allow", "").strip("[]").split(",") if path.strip()]
     job = reopen(directory, allow=allow)
     done = finished_before(job, directory)

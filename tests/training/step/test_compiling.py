@@ -42,11 +42,11 @@ def call(net: nn.Module, batch_size: int = 4) -> None:
 def test_a_run_compiles_its_net_with_torchs_own_backend(
     tiny_job: Callable[..., Job], tmp_path: Any, compilations: list[dict[str, Any]]
 ) -> None:
-    tiny_job("++trainer.compile=true").execute(tmp_path / "compiled")
+    assert tiny_job("++trainer.compile=true").execute(tmp_path / "compiled").compiled is True
     assert compilations == [
         {"dynamic": False}
     ]  # one net, one shape; no backend is asked for: torch's default, Inductor
-    tiny_job("++trainer.compile=false").execute(tmp_path / "plain")
+    assert tiny_job("++trainer.compile=auto").execute(tmp_path / "plain").compiled is False  # it is not recorded
     assert len(compilations) == 1
 
 

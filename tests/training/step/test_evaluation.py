@@ -34,10 +34,35 @@ def test_macro_averages_follow_from_the_confusion_matrix(evaluation: Evaluation)
     precision = np.divide(hits, predicted, out=np.zeros(4), where=predicted > 0)
     recall = hits / actual
     f1 = np.divide(2 * precision * recall, precision + recall, out=np.zeros(4), where=precision + recall > 0)
-    found = macro_averages(evaluation.logits, evaluation.labels, 4)
+    found = macro_averages(evaluation.logits, evaluation.labels)
     assert found["test/precision_macro"] == pytest.approx(precision.mean(), abs=1e-12)
     assert found["test/recall_macro"] == pytest.approx(recall.mean(), abs=1e-12)
     assert found["test/f1_macro"] == pytest.approx(f1.mean(), abs=1e-12)
+
+
+def test_a_class_without_pictures_counts_in_no_mean() -> None:
+    """Four pictures of a and b; one a is taken for b, one b for c, of which there is no picture; d is never met."""
+    logits = torch.eye(4)[[0, 1, 1, 2]]
+    labels = torch.tensor([0, 0, 1, 1])
+    found = macro_averages(logits, labels)
+    # Precision of a 1/1, of b 1/2; recall of both 1/2; F1 2/3 and 1/2.
+    assert found["test/precision_macro"] == pytest.approx(3 / 4)
+    assert found["test/recall_macro"] == pytest.approx(1 / 2)
+    assert found["test/f1_macro"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    report = Evaluation({}, labels, logits, ("a", "b", "c", "d")).report()
+    assert [line.split()[0] for line in report.splitlines() if line.split()[1:2] in (["1.0000"], ["0.5000"])] == [
+        "a",
+        "b",
+    ]
+    (average,) = (line.split() for line in report.splitlines() if line.startswith("   macro avg"))
+    assert average[2:5] == ["0.7500", "0.5000", "0.5833"]
+    assert report.endswith("2 of 4 classes have no test pictures and count in no mean: c, d\n")
+
+
+def test_a_class_that_is_never_predicted_counts_as_nought() -> None:
+    found = macro_averages(torch.eye(2)[[0, 0, 0]], torch.tensor([0, 0, 1]))
+    assert found["test/precision_macro"] == pytest.approx((2 / 3 + 0) / 2)
+    assert found["test/recall_macro"] == pytest.approx(1 / 2)
 
 
 def test_rows_of_the_confusion_matrix_are_true_classes(evaluation: Evaluation) -> None:

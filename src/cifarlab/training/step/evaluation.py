@@ -44,19 +44,26 @@ class Evaluation:
         return multiclass_confusion_matrix(self.predictions, self.labels, len(self.classes)).numpy()
 
     def report(self) -> str:
-        """Precision, recall, F1 and support of every class, as scikit-learn prints them."""
+        """Precision, recall, F1 and support of every class that has pictures, as scikit-learn prints them.
+
+        Classes without are named below, and count in no mean.
+        """
         from sklearn.metrics import classification_report  # half a second at every start of the program
 
-        return str(
-            classification_report(
-                self.labels.numpy(),
-                self.predictions.numpy(),
-                labels=range(len(self.classes)),
-                target_names=list(self.classes),
-                digits=4,
-                zero_division=0,
-            )
+        present = self.labels.unique().tolist()
+        table = classification_report(
+            self.labels.numpy(),
+            self.predictions.numpy(),
+            labels=present,
+            target_names=[self.classes[label] for label in present],
+            digits=4,
+            zero_division=0,
         )
+        absent = [name for label, name in enumerate(self.classes) if label not in present]
+        if not absent:
+            return str(table)
+        count = f"{len(absent)} of {len(self.classes)} classes have no test pictures and count in no mean"
+        return f"{table}\n{count}: {', '.join(absent)}\n"
 
 
 def evaluate(classifier: Classifier, data: ImageData, trainer: Trainer) -> Evaluation:
@@ -70,20 +77,24 @@ def evaluate(classifier: Classifier, data: ImageData, trainer: Trainer) -> Evalu
     refuse_broken_metrics(measured, "in the test")
     logits, labels = classifier.test_outputs()
     return Evaluation(
-        metrics=measured | macro_averages(logits, labels, data.num_classes) | accuracy_by_origin(logits, labels, data),
+        metrics=measured | macro_averages(logits, labels) | accuracy_by_origin(logits, labels, data),
         labels=labels,
         logits=logits,
         classes=data.classes,
     )
 
 
-def macro_averages(logits: Tensor, labels: Tensor, num_classes: int) -> dict[str, float]:
-    """Precision, recall and F1, each the plain mean over classes, as fractions; 0 for a class never predicted."""
+def macro_averages(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Precision, recall and F1, each the plain mean over the classes that have pictures in the split, as fractions.
+
+    A class of these that is never predicted has precision and F1 of 0. One without pictures has no recall and counts
+    in no mean, as in scikit-learn's balanced accuracy; pictures that are taken for it are wrong all the same.
+    """
     from sklearn.metrics import precision_recall_fscore_support
 
     predictions = logits.argmax(dim=1).numpy()
     averages = precision_recall_fscore_support(
-        labels.numpy(), predictions, labels=range(num_classes), average="macro", zero_division=0
+        labels.numpy(), predictions, labels=labels.unique().tolist(), average="macro", zero_division=0
     )
     names = ("precision", "recall", "f1")
     return {f"test/{name}_macro": float(value) for name, value in zip(names, averages, strict=False)}

@@ -2,8 +2,8 @@
 
 Each row draws sweeps of settings that are all equally good, whose runs spread equally or not, with and without
 something that a seed does to all settings alike (three times as large as a run's own spread), and counts p < 0.05: of
-the summary's test with seeds as blocks, of the same where seeds are not shared, of the textbook's one-way analysis of
-variance, and of the claim that the best setting is better than the second.
+the summary's test with seeds as blocks, of the same where seeds are not shared, and of the textbook's one-way analysis
+of variance.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ SCHEMA = 2
 READABLE = (1, SCHEMA)  # schema 1 hashed every default into its keys; its files say the same otherwise
 FILE = "result.json"
 KEY_LENGTH = 16
+# Knobs that repeat a setting with other random numbers or other pictures of the same data set, and are none of it.
+REPLICATES = ("seed", "seed_init", "seed_order", "seed_augment", "split_seed", "fold")
 
 Scalar = str | int | float | bool | None
 
@@ -43,7 +45,8 @@ class Identity:
 
     Attributes:
         key: hash of all that decides the run's numbers and differs from the defaults, seeds included.
-        group: the same without the seeds: runs of one group are repetitions of one setting.
+        group: the same without what repeats a setting (REPLICATES): seeds, the seed of the splits, and which fold of
+            how many, but not how many.
         knobs: short name -> value, for tables and axes.
         overrides: the overrides the run was started with, as written.
         seed: the run's main seed.
@@ -132,6 +135,11 @@ class Result:
 def _reader() -> TypeAdapter[Result]:
     """Checks the types of a result that comes from a file; keys of a later version are passed over."""
     return TypeAdapter(Result)
+
+
+def is_replicate(name: str) -> bool:
+    """Whether a knob, or a key that is typed (``data.fold``), repeats a setting."""
+    return name.removeprefix("data.") in REPLICATES
 
 
 def digest(description: Any) -> str:

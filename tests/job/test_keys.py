@@ -156,25 +156,37 @@ def test_a_class_of_ours_goes_by_its_name_and_one_of_the_users_by_its_path() -> 
 
 
 @pytest.mark.parametrize(
-    ("override", "in_key"),
+    ("override", "in_key", "in_group"),
     [
-        ("ema=0.99", True),
-        ("data.normalize=half", True),
-        ("data.eval_crop=4", True),
-        ("data.drop_last=true", True),
-        ("data.split_seed=1", True),
-        ("trainer.deterministic=true", True),
-        ("tta=mirror", True),
-        ("trainer.compile=true", False),
-        ("trainer.num_nodes=2", False),
-        ("trainer.channels_last=false", False),
-        ("search.seed=7", False),
-        ("zip=[]", False),
+        ("ema=0.99", True, True),
+        ("data.normalize=half", True, True),
+        ("data.eval_crop=4", True, True),
+        ("data.drop_last=true", True, True),
+        ("data.split_seed=1", True, False),
+        ("trainer.deterministic=true", True, True),
+        ("tta=mirror", True, True),
+        ("trainer.compile=true", False, False),
+        ("trainer.num_nodes=2", False, False),
+        ("trainer.channels_last=false", False, False),
+        ("search.seed=7", False, False),
+        ("zip=[]", False, False),
+        ("confirm=5", False, False),
+        ("folds=3", False, False),
+        ("data.fold=1/3", True, True),
     ],
 )
-def test_what_belongs_to_a_key(compose_job: MakeJob, override: str, in_key: bool) -> None:
+def test_what_belongs_to_a_key(compose_job: MakeJob, override: str, in_key: bool, in_group: bool) -> None:
     plain, other = compose_job().identity, compose_job(override).identity
-    assert (plain.key != other.key, plain.group != other.group) == (in_key, in_key)
+    assert (plain.key != other.key, plain.group != other.group) == (in_key, in_group)
+
+
+def test_folds_of_one_number_are_one_group(compose_job: MakeJob) -> None:
+    """They repeat a setting, as seeds do; of another number of folds more or less is trained on."""
+    first, second, other = (compose_job(f"data.fold={fold}").identity for fold in ("1/3", "2/3", "1/5"))
+    assert len({first.key, second.key, other.key}) == 3
+    assert first.group == second.group != other.group
+    assert (first.knobs["fold"], first.knobs["folds"]) == ("1/3", 3)
+    assert "folds" not in compose_job().identity.knobs
 
 
 def test_a_knob_has_one_meaning_whatever_else_is_chosen(compose_job: MakeJob) -> None:

@@ -1,5 +1,7 @@
 """Paired comparison over shared seeds, against scipy's paired t-test."""
 
+import math
+
 import pytest
 from scipy import stats
 
@@ -10,21 +12,17 @@ from cifarlab.summary.load import read_sweep
 AXES = {"blocks": [1, 3, 5], "kernel_size": [2, 3], "seed": [0, 1, 2]}
 
 
-def test_pairs_share_seed_and_every_other_axis(make_sweep, alter):
+def test_pairs_are_seeds_averaged_over_every_other_axis(make_sweep):
     sweep = make_sweep(AXES)
-    alter(sweep / "blocks-1+kernel_size-2+seed-0", status="failed")
     table = compare(read_sweep(sweep), "blocks").set_index(["a", "b"])
-    runs = load(sweep)
-    grid = runs[runs.status == "finished"].pivot(index=["kernel_size", "seed"], columns="blocks", values="val/acc")
+    means = load(sweep).pivot_table(index="seed", columns="blocks", values="val/acc")
     raw = {}
     for a, b in ((1, 3), (1, 5), (3, 5)):
-        both = grid[[a, b]].dropna()
-        reference = stats.ttest_rel(both[b], both[a])
+        reference = stats.ttest_rel(means[b], means[a])
         row = table.loc[(str(a), str(b))]
         raw[a, b] = reference.pvalue
-        assert row["pairs"] == len(both) == (6 if a == 3 else 5)
-        assert row["settings"] == 2
-        assert row["effect"] == pytest.approx((both[b] - both[a]).mean())
+        assert (row["over"], row["pairs"], row["settings"]) == ("seeds", 3, 2)
+        assert row["effect"] == pytest.approx((means[b] - means[a]).mean())
         assert row["p"] == pytest.approx(reference.pvalue)
         interval = reference.confidence_interval(0.95)
         assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
@@ -32,13 +30,36 @@ def test_pairs_share_seed_and_every_other_axis(make_sweep, alter):
     assert table.loc[tuple(map(str, smallest)), "p_holm"] == pytest.approx(min(1, 3 * raw[smallest]))
 
 
-def test_seeds_needed_spreads_pairs_over_settings(make_sweep):
+@pytest.mark.parametrize(
+    ("failed", "expected"),
+    [
+        (["kernel_size-2+seed-0"], (2, 2)),  # seed 0 is left out, both settings stay
+        (["kernel_size-2+seed-0", "kernel_size-2+seed-1"], (3, 1)),  # the setting is left out, all seeds stay
+    ],
+)
+def test_means_of_seeds_go_over_the_same_settings(make_sweep, alter, failed, expected):
+    sweep = make_sweep(AXES, lambda k: 0.5 + 0.01 * k["blocks"] + 0.1 * (k["kernel_size"] == 3) + 0.01 * k["seed"])
+    for name in failed:
+        alter(sweep / f"blocks-1+{name}", status="failed")
+    row = compare(read_sweep(sweep), "blocks").set_index(["a", "b"]).loc[("1", "3")]
+    assert (row["pairs"], row["settings"]) == expected
+    assert row["effect"] == pytest.approx(0.02)
+
+
+def test_with_one_seed_the_pairs_are_settings_and_say_so(make_sweep):
+    sweep = make_sweep({"blocks": [1, 3], "kernel_size": [2, 3, 4]})
+    (row,) = compare(read_sweep(sweep), "blocks").to_dict("records")
+    assert (row["over"], row["pairs"], row["settings"]) == ("settings", 3, 3)
+    assert math.isnan(row["seeds_needed"])
+
+
+def test_seeds_needed_are_those_of_the_means_over_settings(make_sweep):
     noise = {0: -0.01, 1: 0.0, 2: 0.01}
     sweep = make_sweep(AXES, lambda k: 0.5 + 0.01 * k["blocks"] + (noise[k["seed"]] if k["blocks"] == 5 else 0))
     row = compare(read_sweep(sweep), "blocks").set_index(["a", "b"]).loc[("3", "5")]
-    # sd 0.00894 of six differences -.01 0 .01 around 0.02: (2.80 * 0.447)^2 + 1.92 = 3.49, so 4 pairs, 2 seeds.
     assert row["effect"] == pytest.approx(0.02)
-    assert (row["pairs_needed"], row["seeds_needed"]) == (4, 2)
+    # An effect of two standard deviations: the noncentral t has a power of 0.75 with four seeds, 0.91 with five.
+    assert row["seeds_needed"] == 5
 
 
 def test_unknown_knobs_are_refused_with_the_nearest(make_sweep):

@@ -7,7 +7,8 @@ from scipy import stats
 
 from cifarlab.summary import load, summarize
 from cifarlab.summary.load import read_sweep
-from cifarlab.summary.tables import cells_table, ranked, score, seed_noise
+from cifarlab.summary.noise import seed_noise
+from cifarlab.summary.tables import cells_table, ranked, score
 
 AXES = {"blocks": [1, 3], "kernel_size": [2, 3, 4], "seed": [0, 1, 2]}
 STATISTICS = ["mean", "sd", "se", "low", "high", "min", "max"]

@@ -16,11 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.data.module import ImageData
 from cifarlab.data.seeds import Seeds
+from cifarlab.data.splits import parse_fold
 from cifarlab.figures import OF_A_RUN
 from cifarlab.job.configure import ConfigError, Description
 from cifarlab.job.nodes import CALLS, OF_A_SWEEP, ROOMS, SHORT_NAMES, read_parts
 from cifarlab.job.settings import Settings
-from cifarlab.result import Identity, Result, Scalar, digest
+from cifarlab.result import REPLICATES, Identity, Result, Scalar, digest
 from cifarlab.training.finetune import check
 from cifarlab.training.hardware.cost import Cost, cost
 from cifarlab.training.recipe import Recipe
@@ -155,16 +156,23 @@ class Job:
     @cached_property
     def digests(self) -> tuple[str, str]:
         """Key and group as this version makes them."""
-        group: dict[str, Any] = {
+        key: dict[str, Any] = {
             name: part.deviations(without=(*NOT_IN_KEY.get(name, ()), *(SEEDS if name == "settings" else ())))
             for name, part in self.parts.items()
             if name != "logger"
         }
-        if (parent := self.settings.parent) is None:
-            return digest(group | {"seeds": [self.settings.seed, *self.seeds]}), digest(group)
-        # By what the parent is, not where: its key in the key, its group in the group.
-        group |= {"parent": self.settings.parents_group}
-        return digest(group | {"parent": parent.key, "seeds": [self.settings.seed, *self.seeds]}), digest(group)
+        data = {name: value for name, value in key["data"].items() if name not in REPLICATES}
+        group = key | {"data": data | ({"folds": self.folds} if self.folds else {})}
+        if (parent := self.settings.parent) is not None:  # by what it is, not where: its key in the key
+            key |= {"parent": parent.key}
+            group |= {"parent": self.settings.parents_group}
+        return digest(key | {"seeds": [self.settings.seed, *self.seeds]}), digest(group)
+
+    @property
+    def folds(self) -> int | None:
+        """Into how many parts train is cut for cross-validation, if it is."""
+        fold = self.parts["data"].arguments.get("fold")
+        return parse_fold(fold)[1] if isinstance(fold, str) else None
 
     @property
     def knobs(self) -> dict[str, Scalar]:
@@ -183,7 +191,7 @@ class Job:
                 if name in hidden or (group == "augment" and value is None):
                     continue
                 knobs[name if self._is_its_own(name, group, knobs) else f"{group}.{name}"] = value
-        return knobs
+        return knobs | ({"folds": self.folds} if self.folds else {})
 
     def make_data(self) -> ImageData:
         """The data module, not yet prepared."""

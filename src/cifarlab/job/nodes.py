@@ -50,7 +50,7 @@ SETTINGS = tuple(config_parameters(Settings))
 # Groups that leave no key of their name in a composed config.
 OPTIONAL_GROUPS = ("experiment", "recipe", "debug")
 # Keys that a composed config holds for the sweep that a run is a part of.
-OF_A_SWEEP = ("sweep", "plan", "fresh", "skip_invalid", "zip", "exclude", "search")
+OF_A_SWEEP = ("sweep", "plan", "fresh", "skip_invalid", "folds", "confirm", "zip", "exclude", "search")
 INTERPOLATION = re.compile(r"\$\{(\w+)\}")
 
 

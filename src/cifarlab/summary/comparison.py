@@ -9,18 +9,20 @@ import numpy as np
 import pandas as pd
 
 from cifarlab.summary.load import Sweep
+from cifarlab.summary.replicates import blocks, overlap
 from cifarlab.summary.statistics import holm, paired_test, pairs_needed
 from cifarlab.summary.tables import column, score
 from cifarlab.summary.values import label
 
-COLUMNS = ("knob", "a", "b", "metric", "pairs", "settings", "effect", "sd", "low", "high", "p", "p_holm")
-NEEDED = ("pairs_needed", "seeds_needed")
+COLUMNS = ("knob", "a", "b", "metric", "over", "pairs", "settings", "effect", "sd", "low", "high", "p", "p_holm")
+NEEDED = ("seeds_needed",)
 METHOD = (
-    "Effect is the mean of b minus a over pairs of finished runs that share their seed and every other axis; interval "
-    "and p are those of the paired t-test (95 %, two-sided); p_holm is corrected for the number of comparisons (Holm "
-    "1979). "
-    "pairs_needed = (z_0.975 + z_0.80)^2 sd^2 / effect^2 + z_0.975^2 / 2 finds such an effect in four of five studies "
-    "at 5 %; seeds_needed spreads these pairs over the settings compared (at least two seeds)."
+    "Effect is the mean of b minus a over finished runs that share their seed and every other axis, averaged over the "
+    "other axes for each seed: runs of one seed are no independent pairs. Interval and p are those of the paired "
+    "t-test over these means (95 %, two-sided); p_holm is corrected for the number of comparisons (Holm 1979). Where "
+    "only one seed is shared the pairs are settings (column `over`): that says how the effect varies over the other "
+    "axes, and nothing of what another seed would give. seeds_needed finds such an effect in four of five studies at 5 % "
+    "(noncentral t)."
 )
 
 
@@ -33,17 +35,17 @@ def compare(sweep: Sweep, knob: str) -> pd.DataFrame:
     _refuse(sweep, knob)
     metric = score(sweep)
     grid = _paired(sweep, knob, metric)
+    shared = float(overlap(sweep).max())
     rows = []
     for a, b in itertools.combinations(sweep.labels(knob), 2):
-        difference = (grid[b] - grid[a]).dropna()
-        if difference.empty:
+        differences = (grid[b] - grid[a]).dropna()
+        if differences.empty:
             continue
-        keys = difference.index.to_frame().drop(columns="seed")
-        settings = len(keys.drop_duplicates()) if len(keys.columns) else 1
-        test = paired_test(difference.to_numpy())
-        needed = pairs_needed(test.effect, test.sd)
+        over, means, settings = _averaged(differences)
+        test = paired_test(means, shared if over == "seeds" else 0.0)
+        needed = pairs_needed(test.effect, test.sd) if over == "seeds" else np.nan
         measured = (test.n, settings, test.effect, test.sd, test.low, test.high, test.p, np.nan)
-        rows.append((knob, a, b, metric, *measured, needed, _seeds(needed, settings)))
+        rows.append((knob, a, b, metric, over, *measured, needed))
     if not rows:
         raise ValueError(
             f"compare={knob}: no two finished runs differ in {knob} and share seed and {_others(sweep, knob)}"
@@ -52,18 +54,33 @@ def compare(sweep: Sweep, knob: str) -> pd.DataFrame:
     return table.assign(p_holm=holm(table["p"].to_numpy()))
 
 
+def _averaged(differences: pd.Series) -> tuple[str, np.ndarray, int]:
+    """What the pairs are (`seeds` or `settings`), their differences, and how many settings these are over.
+
+    Means of seeds are comparable if they go over the same settings: where the runs are not complete, the settings
+    that not all seeds have are left out, or the seeds that not all settings have, whichever leaves more.
+    """
+    levels = [name for name in differences.index.names if name != "block"]
+    settings = differences.index.to_frame()[levels].astype(str).agg(" ".join, axis=1) if levels else "all"
+    frame = pd.DataFrame({"d": differences.to_numpy(), "block": differences.index.get_level_values("block")})
+    frame = frame.assign(setting=np.asarray(settings))
+    table = frame.pivot_table(index="setting", columns="block", values="d", sort=False)
+    numbers = table.to_numpy(dtype=float)
+    known = np.isfinite(numbers)
+    whole = max(numbers[known.all(axis=1)], numbers[:, known.all(axis=0)], key=lambda part: part.size)
+    if whole.shape[1] < 2:  # one seed, or no order in who ran with which: each setting's mean is a pair
+        return "settings", np.nanmean(numbers, axis=1), len(numbers)
+    return "seeds", whole.mean(axis=0), len(whole)
+
+
 def brief(comparison: pd.DataFrame) -> pd.DataFrame:
     """The columns for a reader; the CSV has all."""
-    return comparison[["a", "b", "pairs", "effect", "low", "high", "p", "p_holm", "pairs_needed", "seeds_needed"]]
+    return comparison[["a", "b", "over", "pairs", "effect", "low", "high", "p", "p_holm", "seeds_needed"]]
 
 
 def about(comparison: pd.DataFrame) -> str:
     """`val/acc by blocks`."""
     return f"{comparison['metric'].iloc[0]} by {comparison['knob'].iloc[0]}"
-
-
-def _seeds(pairs: float, settings: int) -> float:
-    return max(2.0, float(np.ceil(pairs / settings))) if np.isfinite(pairs) else pairs
 
 
 def _others(sweep: Sweep, knob: str) -> list[str]:
@@ -83,9 +100,8 @@ def _refuse(sweep: Sweep, knob: str) -> None:
 
 def _paired(sweep: Sweep, knob: str, metric: str) -> pd.DataFrame:
     """The metric by (other axes, seed) x value of the knob; a run repeated under other names enters by its mean."""
-    done = sweep.runs["status"] == "finished"
     keys = {axis: sweep.runs[axis].map(label) for axis in _others(sweep, knob)}
-    frame = pd.DataFrame({**keys, "seed": sweep.runs["seed"].map(label), "value": sweep.runs[knob].map(label)})
-    frame = frame.assign(metric=column(sweep, metric))[done]
-    grid = frame.dropna().pivot_table(index=[*keys, "seed"], columns="value", values="metric", aggfunc="mean")
+    frame = pd.DataFrame({**keys, "block": blocks(sweep), "value": sweep.runs[knob].map(label)}, sweep.runs.index)
+    frame = frame.assign(metric=column(sweep, metric))[sweep.is_finished]
+    grid = frame.dropna().pivot_table(index=[*keys, "block"], columns="value", values="metric", aggfunc="mean")
     return grid.reindex(columns=sweep.labels(knob))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from cifarlab.summary.load import STATUSES, Sweep
+from cifarlab.summary.noise import Noise, seed_noise, statistic, which_is_better
+from cifarlab.summary.replicates import CORRECTED, in_words, overlap
 from cifarlab.summary.statistics import FEWEST
-from cifarlab.summary.tables import Noise, ranked, score, seed_noise, setting
+from cifarlab.summary.tables import cells_table, ranked, score, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,8 @@ class Findings:
     Attributes:
         sweep: what was read.
         cells: a row a setting, as met. order: the same, the best first.
+        confirmed: a row a setting that was trained again with fresh seeds, like `cells`.
+        parts: the findings of each data set, where there are several: their settings are not ranked together.
         noise: whether settings differ by more than seeds do.
         comparison: of a knob's values, where one was asked for.
         hardware: what the finished runs ran on, and by which versions.
@@ -30,6 +34,8 @@ class Findings:
     sweep: Sweep
     cells: pd.DataFrame
     order: pd.DataFrame
+    confirmed: pd.DataFrame
+    parts: tuple[Findings, ...]
     noise: Noise
     comparison: pd.DataFrame | None
     hardware: str
@@ -38,28 +44,56 @@ class Findings:
     @property
     def warnings(self) -> list[str]:
         """What a reader must be told before anything else."""
+        of_noise = [f"{part.sweep.name}: {text}" for part in self.parts for text in part.noise.warnings]
         return [
-            *self.noise.warnings,
+            *(of_noise if self.parts else self.noise.warnings),
             *(f"The figure {name} could not be drawn: {fault}" for name, fault in self.faults.items()),
         ]
 
     @property
     def best(self) -> pd.Series | None:
-        """The setting with the highest mean validation accuracy; None where nothing was validated."""
+        """The setting with the highest mean validation accuracy; None where nothing was validated, or of several data
+        sets."""
+        if self.parts:
+            return None
         return self.order.iloc[0] if np.isfinite(self.order["val/acc_mean"].iloc[0]) else None
+
+    @property
+    def best_confirmed(self) -> pd.Series | None:
+        """The best setting over fresh seeds alone, where it was trained with them and one has finished."""
+        if self.best is None or self.confirmed.empty:
+            return None
+        rows = self.confirmed[(self.confirmed["group"] == self.best["group"]) & (self.confirmed["n"] > 0)]
+        return rows.iloc[0] if len(rows) else None
+
+    @property
+    def better(self) -> str | None:
+        """Which setting is better and by how much, in a sentence."""
+        return which_is_better(self.sweep, self.order, self.noise) if self.best is not None else None
 
 
 def find(sweep: Sweep, cells: pd.DataFrame, comparison: pd.DataFrame | None, faults: Mapping[str, str]) -> Findings:
     """Rank, judge and describe a sweep."""
+    parts = sweep.by_data()
     return Findings(
         sweep=sweep,
         cells=cells,
         order=ranked(cells),
+        confirmed=confirmed(sweep),
+        parts=tuple(find(part, cells_table(part), None, {}) for part in parts) if len(parts) > 1 else (),
         noise=seed_noise(sweep, cells),
         comparison=comparison,
         hardware=hardware(sweep),
         faults=faults,
     )
+
+
+def confirmed(sweep: Sweep) -> pd.DataFrame:
+    """A row a setting with runs of fresh seeds; empty where there are none."""
+    if sweep.confirming.empty:
+        return pd.DataFrame()
+    # A fold stands for no split of these: they were trained as the setting is without cross-validation.
+    return cells_table(replace(sweep, runs=sweep.confirming, _codes={}))
 
 
 def hardware(sweep: Sweep) -> str:
@@ -110,7 +144,9 @@ def measured(row: pd.Series, metric: str) -> str:
 
 
 def verdict(findings: Findings) -> list[str]:
-    """The sentences that answer `which setting, and how good is it`."""
+    """The sentences that answer `which setting, and how good is it`, for each data set where there are several."""
+    if findings.parts:
+        return [f"{part.sweep.name}: {line}" for part in findings.parts for line in verdict(part)]
     best = findings.best
     if best is None:
         if not findings.order["n"].any():
@@ -134,18 +170,26 @@ def settings(findings: Findings) -> str:
 
 
 def caveats(findings: Findings) -> list[str]:
-    """What a reader must know of the best setting: that it was chosen, and whether settings differ at all."""
-    lines = []
-    if (findings.order["n"] > 0).sum() > 1:
+    """What a reader must know of the best setting: whether it is better, that it was chosen, what fresh seeds say."""
+    sweep, lines = findings.sweep, []
+    if (better := findings.better) is not None:
+        lines.append(better)
+    again = findings.best_confirmed
+    if again is not None:
         lines.append(
-            "Its validation mean is the highest of several and so flattered by choice: quote the test accuracy."
+            f"Trained again with fresh seeds, which had no part in the choice: test accuracy "
+            f"{measured(again, 'test/acc')}. Quote this one."
+        )
+    elif (findings.order["n"] > 0).sum() > 1:
+        lines.append(
+            "Both values of the best of several settings are flattered by the choice, as validation and test accuracy "
+            "move together from run to run: train the best again with fresh seeds (confirm=5), and quote these."
         )
     test = findings.noise.test
     if test is not None and not test.within_noise:
-        lines.append(
-            f"Settings differ by more than seeds do: F({test.between_freedom}, {test.within_freedom}) = {test.f:.2f}, "
-            f"p = {test.p:.2g} (one-way analysis of variance of {score(findings.sweep)})."
-        )
+        lines.append(f"Settings differ by more than {in_words(sweep)} do in {score(sweep)}: {statistic(sweep, test)}.")
+    if overlap(sweep).any():
+        lines.append(CORRECTED)
     return lines
 
 
@@ -158,8 +202,8 @@ def ranking(findings: Findings) -> pd.DataFrame:
     if lost.any():
         shown["not finished"] = lost
     metric = score(findings.sweep)
-    for name, statistic in ((metric, "mean"), ("sd", "sd"), ("low", "low"), ("high", "high")):
-        shown[name] = rows[f"{metric}_{statistic}"]
+    for name, of_seeds in ((metric, "mean"), ("sd", "sd"), ("low", "low"), ("high", "high")):
+        shown[name] = rows[f"{metric}_{of_seeds}"]
     if (rows["n"] < FEWEST).all():
         shown = shown.drop(columns=["low", "high"])
     shown["val/loss"] = rows["val/loss_mean"]

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from cifarlab.result import is_replicate
 from cifarlab.summary.values import label, parse, plain
 
 Record = dict[str, Any]
 Knobs = Mapping[str, Any]
-
-
-def is_seed(knob: str) -> bool:
-    """True for `seed`, `seed_init`, `seed_order`, `seed_augment`: what repeats a setting and is no knob of it."""
-    return knob == "seed" or knob.startswith("seed_")
 
 
 def knob_name(axis: str, records: Sequence[Record]) -> str:
@@ -28,7 +24,7 @@ def knobs_of(record: Record, axes: Iterable[str]) -> dict[str, Any]:
     knobs = {knob: plain(value) for knob, value in record["knobs"].items()}
     for key, text in record["overrides"].items():
         for name in (key, key.rpartition(".")[2]):
-            if name in axes or is_seed(name):
+            if name in axes or is_replicate(name):
                 knobs.setdefault(name, parse(text))
     if record.get("seed") is None:
         record["seed"] = knobs.get("seed")
@@ -41,7 +37,7 @@ def axes_and_others(records: Sequence[Record], swept: Sequence[str], planned: bo
     Args:
         swept: the axes that commands name. planned: whether any command named axes; without, each varying knob is one.
     """
-    names = dict.fromkeys(knob for record in records for knob in record["knobs"] if not is_seed(knob))
+    names = dict.fromkeys(knob for record in records for knob in record["knobs"] if not is_replicate(knob))
     axes = list(swept)
     others: list[str] = []
     for name in names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from cifarlab.summary.knobs import Record, axes_and_others, fill_groups, is_seed, knob_name, knobs_of
+from cifarlab.result import is_replicate
+from cifarlab.summary.knobs import Record, axes_and_others, fill_groups, knob_name, knobs_of
 from cifarlab.summary.values import absent, label, numeric, ordered, parse, plain
 
 CORE = ("name", "status", "key", "group", "seed")
@@ -43,6 +44,7 @@ class Sweep:
         written: the values of an axis in the order of the command.
         objective: what a search was after; None for a grid.
         scales: axes that a search drew from an interval -> ``log`` or ``linear``.
+        confirming: likewise the runs of the best setting with fresh seeds (``confirm=5``), which are none of `runs`.
     """
 
     directory: Path
@@ -55,17 +57,43 @@ class Sweep:
     written: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     objective: str | None = None
     scales: Mapping[str, str] = field(default_factory=dict)
+    confirming: pd.DataFrame = field(default_factory=pd.DataFrame)
     _codes: dict[str, tuple[list[str], np.ndarray, bool]] = field(default_factory=dict, repr=False)
 
     @property
     def is_finished(self) -> pd.Series:
-        """(runs,) bool: whether a run ended well; only these enter a mean."""
-        return self.runs["status"] == "finished"
+        """(runs,) bool: whether a run ended well; only these enter a mean, and one that is there twice enters once."""
+        finished = self.runs["status"] == "finished"
+        keys = self.runs["key"].where(finished)
+        return finished & ~(keys.duplicated() & keys.notna())
 
     @property
     def finished(self) -> pd.DataFrame:
         """The runs that ended well."""
         return self.runs[self.is_finished]
+
+    @property
+    def all_runs(self) -> pd.DataFrame:
+        """`runs`, and after them those with fresh seeds, which a column `confirms` tells apart."""
+        if self.confirming.empty:
+            return self.runs
+        return pd.concat([self.runs.assign(confirms=False), self.confirming.assign(confirms=True)], ignore_index=True)
+
+    def by_data(self) -> list[Sweep]:
+        """A part for each data set and protocol, in which only what differs there is an axis; itself if it has one."""
+        names = [name for name in ("data", "protocol") if name in self.runs]
+        texts = self.runs[names].map(label).agg(" ".join, axis=1) if names else pd.Series("", self.runs.index)
+        distinct = list(dict.fromkeys(texts))
+        return [self] if len(distinct) < 2 else [self._part(text, texts == text) for text in distinct]
+
+    def _part(self, name: str, chosen: pd.Series) -> Sweep:
+        runs = self.runs[chosen].reset_index(drop=True)
+        varying = [axis for axis in self.axes if runs[axis].map(label).nunique() > 1]
+        confirming = self.confirming
+        if not confirming.empty:
+            confirming = confirming[confirming["group"].isin(runs["group"])]
+        part = replace(self, name=name.removesuffix(" standard"), axes=tuple(varying), runs=runs, confirming=confirming)
+        return replace(part, _codes={})
 
     @property
     def is_lost(self) -> pd.Series:
@@ -109,14 +137,15 @@ def load(sweep_dir: str | Path) -> pd.DataFrame:
     A row is a subdirectory with a `result.json` or a `.hydra/`, or a cell that `sweep.json` plans and that has no
     folder yet. Columns: `name status key group seed`, the swept knobs, every other knob, each metric under its own name
     (`val/acc`), `selected_by selected_epoch`, `seconds_data ... seconds_total`, `epochs images_per_second parameters
-    flops peak_memory_bytes device precision started finished error`. A run without result is `missing`. A knob that is
+    flops peak_memory_bytes device precision started finished error`, and where the best setting was trained
+    again with fresh seeds `confirms`, which is true of these runs. A run without result is `missing`. A knob that is
     `null` reads `null`; an empty cell means that the run has no such knob. Where two
     columns would share a name the later one is called `metric.NAME` or `result.NAME`.
 
     Raises:
         NothingFound: (a ValueError) the directory holds no run, or is itself a run.
     """
-    return read_sweep(sweep_dir).runs
+    return read_sweep(sweep_dir).all_runs
 
 
 def read_sweep(sweep_dir: str | Path) -> Sweep:
@@ -130,9 +159,15 @@ def read_sweep(sweep_dir: str | Path) -> Sweep:
     written = _written(plan, records)
     for record in records:
         record["knobs"] = knobs_of(record, written)
-    axes, varying = axes_and_others(records, [axis for axis in written if not is_seed(axis)], planned=bool(written))
+    axes, varying = axes_and_others(
+        records, [axis for axis in written if not is_replicate(axis)], planned=bool(written)
+    )
     fill_groups(records, axes)
     search = plan.get("search") or {}
+    table = _table(records, [*axes, *varying])
+    confirms = np.array([record["confirms"] for record in records]) & ~np.all(
+        [record["confirms"] for record in records]
+    )
     return Sweep(
         directory=directory,
         name=str(plan.get("name") or directory.resolve().name),
@@ -140,7 +175,8 @@ def read_sweep(sweep_dir: str | Path) -> Sweep:
         figures=tuple(plan.get("figures", ())),
         axes=tuple(_knob_column(axis) for axis in axes),
         knobs=tuple(_knob_column(knob) for knob in [*axes, *varying]),
-        runs=_table(records, [*axes, *varying]),
+        runs=table[~confirms].reset_index(drop=True),
+        confirming=table[confirms].reset_index(drop=True),
         written={_knob_column(axis): values for axis, values in written.items()},
         objective=search.get("objective"),
         scales={_knob_column(knob_name(axis, records)): scale for axis, scale in search.get("scales", {}).items()},
@@ -206,6 +242,7 @@ def _record(name: str, folder: Path | None, cell: Mapping[str, Any]) -> Record:
         "seed": result.get("seed", cell.get("seed")),
         "knobs": {**(cell.get("knobs") or {}), **(result.get("knobs") or {})},
         "error": result.get("error") or fault,
+        "confirms": bool(cell.get("confirms")),
     }
 
 

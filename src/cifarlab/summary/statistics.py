@@ -110,9 +110,9 @@ def spread_test(
 
     Where they share seeds, these are blocks: what a seed does to all settings is taken off first. Degrees of freedom
     are those of Box (1954, "Some Theorems on Quadratic Forms ... II", Annals of Mathematical Statistics 25) for spreads
-    that differ from setting to setting, which are estimated; without shared seeds that is the test of Brown and Forsythe
-    (1974, Technometrics 16) as Mehrotra corrected it (1997, Communications in Statistics B 26). Of two settings these
-    are the paired t-test and Welch's. `python -m benchmarks.false_alarms` shows how often each is wrong.
+    that differ from setting to setting, which are estimated; without shared seeds that is the test of Brown and
+    Forsythe (1974, Technometrics 16) as Mehrotra corrected it (1997, Communications in Statistics B 26). Of two
+    settings these are the paired t-test and Welch's. `python -m benchmarks.false_alarms` shows how often each is wrong.
 
     Args:
         values: (N,) numbers, NaN left out.
@@ -149,10 +149,14 @@ def spread_test(
 
 def _complete(numbers: Floats, codes: NDArray[np.intp], seeds: NDArray[np.intp]) -> Floats:
     """(settings, seeds) over the seeds that every setting has."""
-    places = np.unique(seeds, return_inverse=True)[1]
-    table = np.full((codes.max() + 1, places.max() + 1), np.nan)
-    table[codes, places] = numbers
-    return table[:, np.isfinite(table).all(axis=0)]
+    settings = int(codes.max()) + 1
+    pairs = np.unique(np.stack([seeds, codes]), axis=1)
+    found, counts = np.unique(pairs[0], return_counts=True)
+    everywhere = found[counts == settings]
+    kept = np.isin(seeds, everywhere)
+    table = np.empty((settings, everywhere.size))
+    table[codes[kept], np.searchsorted(everywhere, seeds[kept])] = numbers[kept]
+    return table
 
 
 def _blocked(table: Floats) -> tuple[float, float, float]:

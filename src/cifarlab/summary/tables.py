@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
 from cifarlab.summary.load import STATUSES, Sweep
-from cifarlab.summary.statistics import STATISTICS, SpreadTest, describe, spread_test
+from cifarlab.summary.replicates import overlap
+from cifarlab.summary.statistics import STATISTICS, describe
 from cifarlab.summary.values import label
 
 METRICS = ("val/acc", "test/acc", "val/loss", "seconds")
@@ -34,10 +33,12 @@ def cells_table(sweep: Sweep) -> pd.DataFrame:
     status = sweep.runs["status"].to_numpy()
     for name in STATUSES:
         table["n" if name == "finished" else name] = np.bincount(codes[status == name], minlength=len(groups))
-    done = status == "finished"
+    done = sweep.is_finished.to_numpy()
+    table["n"] = np.bincount(codes[done], minlength=len(groups))
+    shared = overlap(sweep).groupby(codes).max().reindex(range(len(groups))).to_numpy()
     for metric in METRICS:
         bounds = (0.0, 1.0) if metric.endswith("/acc") else (-np.inf, np.inf)
-        statistics = describe(column(sweep, metric)[done], codes[done], len(groups), bounds)
+        statistics = describe(column(sweep, metric)[done], codes[done], len(groups), bounds, shared)
         for statistic in STATISTICS:
             table[f"{metric}_{statistic}"] = statistics[statistic]
     return table.assign(group=groups)
@@ -73,32 +74,3 @@ def settings_in_words(sweep: Sweep) -> pd.Series:
         for values in zip(*columns, strict=True)
     ]
     return pd.Series(words, index=sweep.runs.index)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Noise:
-    """How the settings' spread compares with that of seeds: the warnings that a reader must see, and the test."""
-
-    warnings: tuple[str, ...]
-    test: SpreadTest | None
-
-
-def seed_noise(sweep: Sweep, cells: pd.DataFrame) -> Noise:
-    """Judge the settings' differences by a one-way analysis of variance over the finished runs."""
-    metric = score(sweep)
-    done = (sweep.runs["status"] == "finished").to_numpy()
-    test = spread_test(column(sweep, metric)[done], pd.factorize(sweep.runs["group"])[0][done])
-    warnings = []
-    single = int((cells["n"] == 1).sum())
-    if single:
-        warnings.append(
-            f"{single} of {len(cells)} settings ran with one seed only (n = 1): their differences cannot be told from "
-            "seed noise; add seed=0,1,2 to the command."
-        )
-    if test is not None and test.within_noise:
-        warnings.append(
-            f"The spread over settings is within seed noise: sd {test.between_sd:.4f} between the settings' mean "
-            f"{metric}, {test.within_sd:.4f} between seeds (one-way analysis of variance, F({test.between_freedom}, "
-            f"{test.within_freedom}) = {test.f:.2f}, p = {test.p:.2g} >= 0.05). The ranking below may be chance."
-        )
-    return Noise(warnings=tuple(warnings), test=test)

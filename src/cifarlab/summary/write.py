@@ -46,7 +46,7 @@ def write_summary(sweep_dir: str | Path, compare: str | None, figures: Sequence[
 
     folder = sweep.directory / "summary"
     folder.mkdir(exist_ok=True)
-    write_bytes(folder / "runs.csv", csv_text(sweep.runs))
+    write_bytes(folder / "runs.csv", csv_text(sweep.all_runs))
     write_bytes(folder / "cells.csv", csv_text(cells))
     if comparison is not None:
         write_bytes(folder / f"compare_{compare}.csv", csv_text(comparison))

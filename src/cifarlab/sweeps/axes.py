@@ -8,6 +8,7 @@ from cifarlab.figures import OF_A_RUN
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.nodes import OF_A_SWEEP
 from cifarlab.job.preflight import Planned
+from cifarlab.result import is_replicate
 from cifarlab.summary.plots import figure_names
 from cifarlab.sweeps.names import bare
 
@@ -71,7 +72,7 @@ def refuse_axes_outside_the_key(planned: Sequence[Planned], axes: Axes) -> None:
 
 def refuse_figures_without_axis(asked: Sequence[str], axes: Sequence[str]) -> None:
     """Refuse a figure over a knob that is not swept: else the sweep would say so at its end."""
-    knobs = dict.fromkeys(axis.rpartition(".")[2] for axis in axes if not axis.startswith("seed"))
+    knobs = dict.fromkeys(axis.rpartition(".")[2] for axis in axes if not is_replicate(axis))
     known = [*OF_A_RUN, *figure_names([*dict.fromkeys([*axes, *knobs])])]
     wrong = [name for name in asked if name not in known]
     if wrong:

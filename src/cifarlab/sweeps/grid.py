@@ -114,6 +114,20 @@ class Grid:
         grid._check_exclusions()
         return grid
 
+    def folded(self, folds: int | None) -> Grid:
+        """The grid with all folds of a cross-validation as its last axis.
+
+        Raises:
+            ConfigError: folds are given one by one too.
+        """
+        if folds is None:
+            return self
+        given = [key for key in (*self.fixed, *self.written) if bare(key) == "data.fold"]
+        if given:
+            raise ConfigError([f"folds={folds}: data.fold is given too; give one of them"])
+        values = tuple(f"{fold}/{folds}" for fold in range(1, folds + 1))
+        return replace(self, axes={**self.axes, "++data.fold": values}, written={**self.written, "++data.fold": values})
+
     def overrides(self) -> list[tuple[str, ...]]:
         """One tuple of ``key=value`` a cell, the last axis fastest.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
 
 
 class SweepSettings:
@@ -13,6 +15,10 @@ class SweepSettings:
         plan: print the cells of a sweep and stop.
         fresh: set the sweep's old folder aside and start over.
         skip_invalid: leave out the cells of a sweep that cannot be run.
+        folds: cross-validation: short for an axis of ``data.fold`` with all of so many folds, which repeat each setting
+            as seeds do.
+        confirm: seeds with which the best setting is trained again at the end, none of which the sweep has used: the
+            test accuracy of these runs is not flattered by the choice.
         zip: axes of a sweep whose values go together, one by one: keys, or lists of keys.
         exclude: cells that a sweep leaves out, by their values; a list at a key means any of its values.
     """
@@ -24,6 +30,8 @@ class SweepSettings:
         plan: bool = False,
         fresh: bool = False,
         skip_invalid: bool = False,
+        folds: Annotated[int, Ge(2), Le(1000)] | None = None,
+        confirm: Annotated[int, Ge(0), Le(1000)] = 0,
         zip: tuple[str | tuple[str, ...], ...] = (),
         exclude: tuple[dict[str, Any], ...] = (),
     ) -> None:
@@ -31,5 +39,7 @@ class SweepSettings:
         self.plan = plan
         self.fresh = fresh
         self.skip_invalid = skip_invalid
+        self.folds = folds
+        self.confirm = confirm
         self.zip = zip
         self.exclude = exclude

@@ -89,6 +89,7 @@ class ResumingSweeper(Sweeper):
         sample = self._sample(grid)
         settings, search, choices = self._settings(sample, grid), _search_settings(sample), choices_of(sample.hydra)
         directory = MULTIRUN / (settings.sweep or grid.name(choices["model"], choices.get("experiment")))
+        grid = grid.folded(settings.folds)
         launcher = self._launcher()
         figures = _figures_asked(sample)
         refuse_figures_without_axis(figures, [*Ledger.open(directory).axes, *map(bare, (*grid.axes, *grid.intervals))])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cifarlab.job.configure import ConfigError
-from cifarlab.job.job import SEEDS
+from cifarlab.result import is_replicate
 from cifarlab.sweeps.exclusions import meaning
 from cifarlab.sweeps.grid import Grid
 from cifarlab.sweeps.intervals import Interval
@@ -90,8 +90,8 @@ class Space:
         for step in grid.steps:
             keys = [key for key, _ in step[0]]
             ranged = grid.intervals.get(keys[0]) if len(keys) == 1 else None
-            if any(bare(key) in SEEDS for key in keys):
-                if not all(bare(key) in SEEDS for key in keys):
+            if any(is_replicate(bare(key)) for key in keys):
+                if not all(is_replicate(bare(key)) for key in keys):
                     raise ConfigError([f"zip=[{','.join(map(bare, keys))}]: a seed repeats every trial of a search"])
                 seeds.append(tuple(sorted(step)))
             elif ranged is not None:
@@ -100,9 +100,9 @@ class Space:
                 labels = {",".join(value for _, value in values): values for values in step}
                 dimensions["+".join(map(bare, keys))] = Choice(dict(sorted(labels.items(), key=_by_size)))
         for key, interval in grid.intervals.items():
-            if bare(key) in SEEDS and key not in grid.axes:
+            if is_replicate(bare(key)) and key not in grid.axes:
                 raise ConfigError([f"{bare(key)}: every trial of a search has all seeds; list them: {bare(key)}=0,1"])
-            if bare(key) not in SEEDS:
+            if not is_replicate(bare(key)):
                 dimensions[bare(key)] = Between(key, interval)
         if not dimensions:
             raise ConfigError(["search: nothing to choose; give an interval or a list, such as 'lr=interval(0.01,1)'"])

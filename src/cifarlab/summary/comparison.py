@@ -21,8 +21,8 @@ METHOD = (
     "other axes for each seed: runs of one seed are no independent pairs. Interval and p are those of the paired "
     "t-test over these means (95 %, two-sided); p_holm is corrected for the number of comparisons (Holm 1979). Where "
     "only one seed is shared the pairs are settings (column `over`): that says how the effect varies over the other "
-    "axes, and nothing of what another seed would give. seeds_needed finds such an effect in four of five studies at 5 % "
-    "(noncentral t)."
+    "axes, and nothing of what another seed would give. seeds_needed finds such an effect in four of five "
+    "studies at 5 % (noncentral t)."
 )
 
 

@@ -237,7 +237,7 @@ def _record(name: str, folder: Path | None, cell: Mapping[str, Any]) -> Record:
         "name": name,
         "status": result.get("status", "missing"),
         "key": result.get("key", cell.get("key")),
-        "group": result.get("group", cell.get("group")),
+        "group": cell.get("confirms") or result.get("group", cell.get("group")),
         "overrides": dict(_split(str(override)) for override in overrides),
         "seed": result.get("seed", cell.get("seed")),
         "knobs": {**(cell.get("knobs") or {}), **(result.get("knobs") or {})},

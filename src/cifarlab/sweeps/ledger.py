@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Cell:
     Attributes:
         knobs: name -> value, as in the run's result; empty in a ledger of an earlier version.
         seed: of the run; None in a ledger of an earlier version.
+        confirms: group of the setting that the run repeats with a fresh seed (``confirm=5``), apart from the sweep.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Cell:
     overrides: tuple[str, ...]
     knobs: Mapping[str, Scalar] = field(default_factory=dict)
     seed: int | None = None
+    confirms: str | None = None
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Cell:
@@ -49,6 +51,7 @@ class Cell:
             overrides=tuple(values["overrides"]),
             knobs=dict(values.get("knobs", {})),
             seed=values.get("seed"),
+            confirms=values.get("confirms"),
         )
 
 
@@ -105,8 +108,11 @@ class Ledger:
             scales = {**self.search.get("scales", {}), **search["scales"]}
             self.search = {**search, "scales": scales}
 
-    def enter(self, name: str, identity: Identity, overrides: Sequence[str]) -> Cell:
-        """The cell of this identity: the one that is there, or a new one under a name that is free."""
+    def enter(self, name: str, identity: Identity, overrides: Sequence[str], confirms: str | None = None) -> Cell:
+        """The cell of this identity: the one that is there, or a new one under a name that is free.
+
+        One that repeats a setting with a fresh seed belongs to the sweep once that asks for its seed.
+        """
         key = identity.key
         if key not in self.cells:
             taken = {cell.name for cell in self.cells.values()}
@@ -122,7 +128,10 @@ class Ledger:
                 overrides=tuple(bare(override) for override in overrides),
                 knobs=identity.knobs,
                 seed=identity.seed,
+                confirms=confirms,
             )
+        elif confirms is None and self.cells[key].confirms is not None:
+            self.cells[key] = replace(self.cells[key], confirms=None)
         return self.cells[key]
 
     def key_in(self, name: str) -> str | None:

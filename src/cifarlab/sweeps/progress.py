@@ -68,6 +68,11 @@ class Progress:
             line = f"left out: {' '.join(cell.overrides)}: {'; '.join(cell.faults)}"
             self.console.print(escape(line), style="yellow")
 
+    def confirms(self, count: int) -> None:
+        """The best setting is trained again so many times."""
+        self.total += count
+        self.console.print(f"confirm: the best setting again, with {count} fresh seeds")
+
     def skipped(self, cell: Cell, why: str) -> None:
         """A cell that is not run now."""
         self._begun.pop(cell.key, None)

@@ -29,13 +29,15 @@ from cifarlab.job.job import Job
 from cifarlab.job.preflight import Checked, Planned, Refused, preflight, refusal
 from cifarlab.job.read import read_job
 from cifarlab.job.settings import Settings
-from cifarlab.summary import summarize
+from cifarlab.summary.terminal import report
+from cifarlab.summary.write import write_summary
 from cifarlab.sweeps.axes import (
     refuse_axes_of_the_sweep,
     refuse_axes_outside_the_key,
     refuse_figures_without_axis,
     refuse_what_a_run_reads,
 )
+from cifarlab.sweeps.confirming import best_again
 from cifarlab.sweeps.grid import Grid, cell_name
 from cifarlab.sweeps.launchers.launching import CellLauncher
 from cifarlab.sweeps.launchers.one_by_one import OneByOne
@@ -261,6 +263,30 @@ class ResumingSweeper(Sweeper):
         launcher: CellLauncher = describe_call(kind, node, key="hydra.launcher")()
         return launcher
 
+    def _confirm(self, command: _Command, progress: Progress, running: Running) -> None:
+        """Train the best setting again with fresh seeds, where that was asked for and the best is known."""
+        count, directory = command.settings.confirm, command.directory
+        if not count:
+            return
+        undone = {*running.outcomes.values()} - {"finished", "pruned", "diverged"}
+        if undone:
+            progress.console.print(f"confirm={count}: the best is known when no cell is {' or '.join(sorted(undone))}")
+            return
+        todo: Todo = []
+        with locked(directory):
+            ledger = Ledger.open(directory)
+            for again in best_again(directory, ledger, count, self._allowed()):
+                planned = [check_again(job, command.launcher) for job in again.runs(ledger)]
+                todo += [(_confirming_cell(ledger, each, again.group), each) for each in planned]
+            ledger.write()
+        progress.confirms(len(todo))
+        running.run(todo)
+
+    def _allowed(self) -> tuple[str, ...]:
+        """Import paths that the command line allows configs to name."""
+        settings: Settings = describe_call(Settings, _plain({"allow": self._config.get("allow") or []}), key="")()
+        return settings.allow
+
     def _run_all(
         self,
         command: _Command,
@@ -281,8 +307,11 @@ class ResumingSweeper(Sweeper):
                     running.run(cells)
                     if running.stopped:
                         break
+                else:
+                    self._confirm(command, progress, running)
             finally:
-                page = summarize(command.directory)
+                page, findings = write_summary(command.directory, None, ())
+                report(findings)
                 progress.console.print(f"summary: {page}", soft_wrap=True)
         return {*running.outcomes.values(), *(["interrupted"] if running.stopped else [])}
 
@@ -296,6 +325,19 @@ class _Command:
     settings: SweepSettings
     figures: tuple[str, ...]
     launcher: CellLauncher
+
+
+def check_again(job: Job, launcher: CellLauncher) -> Planned:
+    """Look at a run with a fresh seed before it is started."""
+    planned, refused = preflight([job.overrides], lambda _: job, Checked(launcher.where))
+    if refused:
+        raise refusal(refused, 1)
+    return planned[0]
+
+
+def _confirming_cell(ledger: Ledger, planned: Planned, group: str) -> Cell:
+    name = cell_name(planned.overrides, [*ledger.axes, "seed"], fallback="run")
+    return ledger.enter(f"confirm+{name}", planned.job.identity, planned.overrides, confirms=group)
 
 
 def resuming_command() -> tuple[str, ...]:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from cifarlab.figures import OF_A_SWEEP
 from cifarlab.verbs.paths import expanded
-
-if TYPE_CHECKING:
-    from cifarlab.summary.findings import Findings
 
 HELP = f"""\
 usage: python summarize.py SWEEP_DIR [compare=KNOB] [figures=[NAME,...]]
@@ -24,9 +20,6 @@ SWEEP_DIR is a sweep's folder (multirun/NAME) or any folder of runs (outputs).
   figures=[NAME,...]  further figures: {", ".join(OF_A_SWEEP)} (X, Y, Z: swept knobs)
 
 Prints the best settings and, on the last line, the path of the page. Exit code 1: no run found, 2: a wrong argument."""
-
-SHOWN = 12
-WIDE = 140  # columns of text where the output is no terminal
 
 
 class UsageError(ValueError):
@@ -81,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     # Imported late: --help and a mistyped command need not wait for pandas and matplotlib.
     from cifarlab.summary.load import NothingFound
+    from cifarlab.summary.terminal import report
     from cifarlab.summary.write import write_summary
 
     try:
@@ -91,37 +85,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     report(findings)
     print(path)
     return 0
-
-
-def report(findings: Findings) -> None:
-    """Print what was found: counts, warnings, the best settings, the comparison."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    from cifarlab.summary.comparison import about, brief
-    from cifarlab.summary.findings import counts, ranking, verdict
-    from cifarlab.summary.markdown import cell_text
-
-    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
-    console.print(f"[bold]{escape(findings.sweep.name)}[/bold]  {escape(counts(findings.sweep))}")
-    tables = {"Settings by validation": ranking(findings)}
-    if findings.comparison is not None:
-        tables[f"Comparison: {about(findings.comparison)}"] = brief(findings.comparison)
-    for name, rows in tables.items():
-        shown = Table(
-            title=name if len(rows) <= SHOWN else f"{name} (first {SHOWN} of {len(rows)})", title_justify="left"
-        )
-        for column in rows:
-            shown.add_column(escape(str(column)), justify="right")
-        for row in rows.head(SHOWN).itertuples(index=False):
-            shown.add_row(*(escape(cell_text(cell)) for cell in row))
-        if len(rows):
-            console.print(shown)
-    for sentence in verdict(findings):
-        console.print(escape(sentence), highlight=False)
-    for warning in findings.warnings:
-        console.print(f"[bold yellow]Warning:[/bold yellow] {escape(warning)}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,11 @@ class Cell:
     seed: int | None = None
     confirms: str | None = None
 
+    def written(self) -> dict[str, Any]:
+        """A cell for ``sweep.json``."""
+        values = vars(self) | {"overrides": list(self.overrides)}
+        return {name: value for name, value in values.items() if name != "confirms" or value is not None}
+
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Cell:
         """A cell as ``sweep.json`` has it."""
@@ -148,7 +153,7 @@ class Ledger:
                 "name": self.directory.name,
                 "commands": self.commands,
                 "axes": self.axes,
-                "cells": [vars(cell) | {"overrides": list(cell.overrides)} for cell in self.cells.values()],
+                "cells": [cell.written() for cell in self.cells.values()],
                 "figures": self.figures,
                 "search": self.search,
             },

@@ -131,7 +131,8 @@ def test_a_full_disk_within_the_run_is_one_line(
 ) -> None:
     monkeypatch.setattr(checkpoints.torch, "save", failing)
     result = small_run(tmp_path)
-    assert (result.status, result.error) == ("failed", "OSError: [Errno 28] No space left on device")
+    path = tmp_path / "checkpoints" / "best.ckpt"
+    assert (result.status, result.error) == ("failed", f"OSError: [Errno 28] No space left on device: '{path}'")
     assert not list((tmp_path / "checkpoints").iterdir())
 
 

@@ -97,7 +97,10 @@ class ImageData(L.LightningDataModule):
         self.source = source.sized(image_size)
         self.normalize = normalize
         self.name = source.name
-        self.root = Path(root).expanduser()
+        try:
+            self.root = Path(root).expanduser()
+        except RuntimeError:
+            raise ValueError(f"data.root={root}: there is no user of this name") from None
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.eval_augment = Augment(crop=Crop(padding=eval_crop)) if eval_crop else None

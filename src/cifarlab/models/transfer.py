@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -73,7 +74,8 @@ class Transfer(nn.Module):
         self.head = nn.Sequential(*norm, *dense, nn.Dropout(dropout), nn.Linear(units[-1], num_classes))
         initialize(self.head, activation)
         if weights is not None and are_wanted():
-            fill(self.backbone.net, Path(weights).expanduser(), name)
+            path = os.path.expanduser(weights)  # noqa: PTH111 - Path.expanduser raises for a name that is no user's
+            fill(self.backbone.net, Path(path), name)
 
     def get_classifier(self) -> nn.Module:
         """What starts anew: the dense layers."""

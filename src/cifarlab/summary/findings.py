@@ -29,6 +29,7 @@ class Findings:
         comparison: of a knob's values, where one was asked for.
         hardware: what the finished runs ran on, and by which versions.
         faults: figures that could not be drawn -> why.
+        unwritten: why nothing of this could be written into the folder; None where it was.
     """
 
     sweep: Sweep
@@ -40,6 +41,7 @@ class Findings:
     comparison: pd.DataFrame | None
     hardware: str
     faults: Mapping[str, str]
+    unwritten: str | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -48,6 +50,7 @@ class Findings:
         return [
             *(of_noise if self.parts else self.noise.warnings),
             *(f"The figure {name} could not be drawn: {fault}" for name, fault in self.faults.items()),
+            *([f"The summary could not be written: {self.unwritten}"] if self.unwritten else []),
         ]
 
     @property

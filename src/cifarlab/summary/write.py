@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -32,34 +33,42 @@ def summarize(sweep_dir: str | Path, compare: str | None = None, figures: Sequen
 
     Raises:
         ValueError: no run is there, or the knob or a figure is unknown.
+        OSError: it cannot be written there.
     """
-    return write_summary(sweep_dir, compare, figures)[0]
+    page, findings = write_summary(sweep_dir, compare, figures)
+    if page is None:
+        raise OSError(findings.unwritten)
+    return page
 
 
-def write_summary(sweep_dir: str | Path, compare: str | None, figures: Sequence[str]) -> tuple[Path, Findings]:
-    """`summarize`, with what was found beside the path of the page."""
+def write_summary(sweep_dir: str | Path, compare: str | None, figures: Sequence[str]) -> tuple[Path | None, Findings]:
+    """`summarize`, with what was found. Where the folder takes nothing, there is no path, and a warning says why."""
     sweep = read_sweep(sweep_dir)
     histories = read_histories(sweep.directory, sweep.runs["name"])
     names = list(dict.fromkeys([*usual(sweep, histories), *chosen(sweep, [*sweep.figures, *figures])]))
     comparison = compare_values(sweep, compare) if compare else None
     cells = cells_table(sweep)
 
-    folder = sweep.directory / "summary"
-    folder.mkdir(exist_ok=True)
-    write_bytes(folder / "runs.csv", csv_text(sweep.all_runs))
-    write_bytes(folder / "cells.csv", csv_text(cells))
+    contents = {"runs.csv": csv_text(sweep.all_runs), "cells.csv": csv_text(cells)}
     if comparison is not None:
-        write_bytes(folder / f"compare_{compare}.csv", csv_text(comparison))
+        contents[f"compare_{compare}.csv"] = csv_text(comparison)
     faults: dict[str, str] = {}
     for name in names:
         try:
-            write_bytes(folder / f"{name}.png", png(draw(sweep, histories, name)))
+            contents[f"{name}.png"] = png(draw(sweep, histories, name))
         except Exception as fault:  # whatever is wrong with one picture, the tables and the page do not wait for it
             faults[name] = f"{type(fault).__name__}: {fault}"
     findings = find(sweep, cells, comparison, faults)
     drawn = [name for name in names if name not in faults]
-    write_bytes(folder / "summary.md", markdown(findings, drawn).encode())
-    write_bytes(folder / "index.html", page(findings, histories, drawn).encode())
+    contents["summary.md"] = markdown(findings, drawn).encode()
+    contents["index.html"] = page(findings, histories, drawn).encode()
+    folder = sweep.directory / "summary"
+    try:
+        folder.mkdir(exist_ok=True)
+        for name, content in contents.items():
+            write_bytes(folder / name, content)
+    except OSError as error:  # a colleague's sweep, a full disk
+        return None, replace(findings, unwritten=str(error))
     return folder / "index.html", findings
 
 

@@ -120,9 +120,14 @@ class Running:
                 self.progress.skipped(cell, status)
                 self._note(cell, status)
             else:
-                self._at_work[cell.key] = _AtWork(cell, planned, before)
-                self.progress.started(cell, slots=self.launcher.slots())
-                yield cell_run(self.directory, cell, planned, self.command)
+                try:
+                    run = cell_run(self.directory, cell, planned, self.command)
+                except OSError as error:
+                    self._could_not_write(cell, error)
+                else:
+                    self._at_work[cell.key] = _AtWork(cell, planned, before)
+                    self.progress.started(cell, slots=self.launcher.slots())
+                    yield run
             if self.stopped:
                 return
 
@@ -142,7 +147,11 @@ class Running:
         withdrawn = died is None and self.stopped
         with claimed(self.directory, run.key) as mine:
             if mine and not withdrawn and read_outcome(directory) == at_work.before:
-                self._record_death(run, died or "its process ended without a result")
+                try:
+                    self._record_death(run, died or "its process ended without a result")
+                except OSError as error:
+                    self._could_not_write(cell, error)
+                    return
             status = status_of(directory, run.key) if mine else ELSEWHERE
         if status in (ELSEWHERE, MISSING):
             self.progress.skipped(cell, status)
@@ -156,6 +165,11 @@ class Running:
             record.status = Status.INTERRUPTED
         run.directory.mkdir(parents=True, exist_ok=True)
         record.write(run.directory)
+
+    def _could_not_write(self, cell: Cell, error: OSError) -> None:
+        """A cell whose folder takes nothing (a full disk, no permission) has failed, and the others go on."""
+        self.progress.skipped(cell, f"failed: {error}")
+        self._note(cell, "failed")
 
     def _note(self, cell: Cell, status: str) -> None:
         self.outcomes[cell.key] = status

@@ -312,7 +312,8 @@ class ResumingSweeper(Sweeper):
             finally:
                 page, findings = write_summary(command.directory, None, ())
                 report(findings)
-                progress.console.print(f"summary: {page}", soft_wrap=True)
+                if page is not None:
+                    progress.console.print(f"summary: {page}", soft_wrap=True)
         return {*running.outcomes.values(), *(["interrupted"] if running.stopped else [])}
 
 

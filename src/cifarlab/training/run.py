@@ -38,7 +38,7 @@ from cifarlab.training.hardware.device import (
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.penalties import NoPenalty, Penalty
 from cifarlab.training.recipe import Recipe
-from cifarlab.training.records.checkpoints import check_checkpoints, discard
+from cifarlab.training.records.checkpoints import check_checkpoints, discard, remove_half_written
 from cifarlab.training.records.clock import Clock
 from cifarlab.training.records.environment import write_environment
 from cifarlab.training.records.inheritance import Entrance, Parent, inherit
@@ -135,7 +135,7 @@ def run(
             if is_overflow(error):
                 record.status, record.error = Status.DIVERGED, f"a step became too large for its type: {error}"
             else:
-                record.error = traceback.format_exc()
+                record.error = str(error) if _is_ours(error) else traceback.format_exc()
         ignore_signals()
         _fill_in(record, sitting)
         if sitting.is_first_process:
@@ -190,6 +190,7 @@ class _Sitting:
         record.device = device_name(self.device)
         reset_peak_memory(self.device)
         if self.is_first_process:
+            remove_half_written(self.directory)
             sittings = write_environment(
                 self.directory,
                 self.device,
@@ -340,6 +341,12 @@ def _draw(name: str, sitting: _Sitting, evaluation: Evaluation) -> None:
     figure.savefig(folder / f"{name}.png", dpi=120)
     for logger in sitting.loggers:
         logger.log_figure(name, figure, sitting.begun.global_step)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether this package raised a `ValueError`, which says what is wrong; of others the traceback says where."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, ValueError) and str(frame.f_globals.get("__name__")).startswith("cifarlab.")
 
 
 def _timestamp() -> str:

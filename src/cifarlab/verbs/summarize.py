@@ -19,7 +19,8 @@ SWEEP_DIR is a sweep's folder (multirun/NAME) or any folder of runs (outputs).
   compare=KNOB        compare the values of a knob in pairs, over all runs that are alike in everything else
   figures=[NAME,...]  further figures: {", ".join(OF_A_SWEEP)} (X, Y, Z: swept knobs)
 
-Prints the best settings and, on the last line, the path of the page. Exit code 1: no run found, 2: a wrong argument."""
+Prints the best settings and, on the last line, the path of the page. Exit code 1: no run found, or nothing could be
+written there; 2: a wrong argument."""
 
 
 class UsageError(ValueError):
@@ -83,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"summarize: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) and not isinstance(error, NothingFound) else 1
     report(findings)
+    if path is None:
+        return 1
     print(path)
     return 0
 

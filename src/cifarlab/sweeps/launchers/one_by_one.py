@@ -58,6 +58,8 @@ class OneByOne(CellLauncher):
                 return f"stopped by {reason}"
             except ValueError as error:  # what the user can mend, such as a checkpoint of another run
                 return str(error)
+            except OSError as error:
+                return f"{type(error).__name__}: {error}"
             except (Exception, SystemExit):  # outside of `run`, which lets nothing out: it could not begin
                 return traceback.format_exc()
             if status_of(cell.directory, cell.key) == Status.INTERRUPTED:  # a signal that the run itself has heard

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,8 @@ from cifarlab.sweeps.launchers.launching import GRACE, CellRun
 from cifarlab.sweeps.launchers.worker import run_cell
 
 DONE = "done"
+# A socket's path has at most 103 bytes on macOS and 107 on Linux, of which "/pymp-xxxxxxxx/listener-xxxxxxxx" takes 32.
+LONGEST_FOLDER = 103 - 32
 DYING = 5.0  # seconds that a process whose pipe is closed has to be gone
 
 
@@ -119,7 +122,8 @@ def start_server(threads: int) -> None:
     multiprocessing.get_context("forkserver").set_forkserver_preload(sorted(loaded))
     # The library of NVIDIA's management counts GPUs without the CUDA driver, which a fork would break.
     environment = _threads_in_environment(threads) | {"OPENBLAS_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-    with _environment(environment), _ignoring(signal.SIGTERM):  # a signal to the whole group is not meant for it
+    # A signal to the whole group is not meant for it.
+    with _environment(environment), _ignoring(signal.SIGTERM), _place_for_a_socket():
         forkserver.ensure_running()
 
 
@@ -157,6 +161,19 @@ def _end_with_the_sweep() -> None:
 
 def _threads_in_environment(threads: int) -> dict[str, str]:
     return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+
+
+@contextmanager
+def _place_for_a_socket() -> Iterator[None]:
+    """Within, the temporary folder is one in which a socket's path is short enough for the kernel, if there is any."""
+    before = tempfile.gettempdir()
+    if len(os.fsencode(before)) > LONGEST_FOLDER:
+        fitting = (folder for folder in ("/tmp", "/var/tmp", "/dev/shm") if os.access(folder, os.W_OK | os.X_OK))
+        tempfile.tempdir = next(fitting, before)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 @contextmanager

@@ -35,9 +35,13 @@ def run_cell(cell: CellRun) -> None:
     with claimed(cell.sweep, cell.key) as mine:
         if not mine or status_of(cell.directory, cell.key) in DONE:
             return
-        cell.directory.mkdir(parents=True, exist_ok=True)
-        with _printing_to(cell.directory / LOG):
-            code = _recorded(cell)
+        try:
+            cell.directory.mkdir(parents=True, exist_ok=True)
+            with _printing_to(cell.directory / LOG):
+                code = _recorded(cell)
+        except OSError as error:  # neither log nor result can be written
+            print(f"{cell.name}: {error}", file=sys.stderr)
+            code = 1
     if code:
         sys.exit(code)
 

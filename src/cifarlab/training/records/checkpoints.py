@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import math
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,8 +19,14 @@ import torch
 from lightning import Trainer
 from torch import Tensor, nn
 
+from cifarlab.result import naming
+
 FOLDER = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"
+HALF_WRITTEN = re.compile(
+    r"\.(best|last)\.ckpt\.[0-9a-f]{1,16}"  # by this module, in earlier versions with the number of the process
+    r"|\.((environment|evaluation|result)\.json|history\.csv|report\.txt|uncommitted\S*\.diff)\.[a-z0-9_]{8}"
+)
 
 
 class BestWeights:
@@ -241,27 +248,31 @@ def plain_state(net: nn.Module) -> dict[str, Tensor]:
 
 
 def discard(directory: Path, keep: str) -> None:
-    """Remove what a finished run does not keep: ``all`` keeps both files, ``best`` the best, ``none`` neither.
-
-    What a killed process left half written goes too.
-    """
+    """Remove what a finished run does not keep: ``all`` keeps both files, ``best`` the best, ``none`` neither."""
     folder = directory / FOLDER
+    remove_half_written(directory)
     for name, kept_by in ((LAST, ("all",)), (BEST, ("all", "best"))):
         if keep not in kept_by:
             (folder / name).unlink(missing_ok=True)
-        for left_behind in folder.glob(f".{name}.*"):
-            left_behind.unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def remove_half_written(directory: Path) -> None:
+    """Remove what a killed process was writing beside its place: ``.best.ckpt.0123``, ``.result.json.abcd``."""
+    for left_behind in (*directory.glob(".*.*.*"), *(directory / FOLDER).glob(".*.*.*")):
+        if left_behind.is_file() and HALF_WRITTEN.fullmatch(left_behind.name):
+            left_behind.unlink(missing_ok=True)
 
 
 @contextmanager
 def _written_beside(path: Path) -> Iterator[Path]:
     """A path of its own in the same folder; what is written there takes the other's place, or goes if that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

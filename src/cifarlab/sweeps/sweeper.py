@@ -310,8 +310,7 @@ class ResumingSweeper(Sweeper):
                 else:
                     self._confirm(command, progress, running)
             finally:
-                page, findings = write_summary(command.directory, None, ())
-                report(findings)
+                page = summarize(command.directory)
                 if page is not None:
                     progress.console.print(f"summary: {page}", soft_wrap=True)
         return {*running.outcomes.values(), *(["interrupted"] if running.stopped else [])}
@@ -326,6 +325,13 @@ class _Command:
     settings: SweepSettings
     figures: tuple[str, ...]
     launcher: CellLauncher
+
+
+def summarize(directory: Path) -> Path | None:
+    """Write the summary and print what was found; the page's path, None where it could not be written."""
+    page, findings = write_summary(directory, None, ())
+    report(findings)
+    return page
 
 
 def check_again(job: Job, launcher: CellLauncher) -> Planned:

@@ -27,7 +27,11 @@ from cifarlab.verbs.subject import Chosen, OfRun
 from cifarlab.verbs.visualize import draw_curves, file_name
 
 ROOT = Path(__file__).resolve().parents[2]
-FIGURES = ("samples", "augmentations", "curves", "filters", "features", "confusion", "mistakes", "ascent")
+EXPLAINING = ("gradcam", "attribution", "embedding")
+FIGURES = (
+    *("samples", "augmentations", "curves", "filters", "features", "confusion", "mistakes", "ascent"),
+    *EXPLAINING,
+)
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +87,7 @@ def test_draws_every_figure_of_a_run_into_its_directory(visualize, run, tmp_path
 
 
 @pytest.mark.parametrize(
-    "figure", ["samples", "augmentations", "filters", "features", "confusion", "mistakes", "ascent"]
+    "figure", ["samples", "augmentations", "filters", "features", "confusion", "mistakes", "ascent", *EXPLAINING]
 )
 def test_draws_of_what_the_command_line_chooses(visualize, tmp_path, figure):
     options = ["steps=2"] if figure == "ascent" else []
@@ -353,3 +357,36 @@ def test_every_figure_says_what_it_reads_and_how_it_is_drawn() -> None:
     names = get_args(OfVisualize)
     assert tuple(READS) == names
     assert {*drawing.DRAWN} == {*names} - {"curves"}
+
+
+def test_explanations_of_a_picture_a_class_and_the_mistakes(visualize, run, opened):
+    code, out, err = visualize(f"run={run}", "figure=gradcam", "image=7")
+    assert code == 0, err
+    truth = opened.data.classes[opened.data.split("test").labels[7]]
+    assert next(line for line in out.splitlines() if line.startswith("image=")).startswith("image=7: ")
+    assert f"in truth {truth}" in out
+    code, out, err = visualize(f"run={run}", "figure=attribution", "of=class", "label=3", "most=4")
+    places = np.flatnonzero(opened.data.split("test").labels.numpy() == 3)[:4]
+    assert [
+        int(line[6:].partition(":")[0]) for line in out.splitlines() if line.startswith("image=")
+    ] == places.tolist()
+    code, out, err = visualize(f"run={run}", "figure=gradcam", "of=mistakes", "most=3", "layer=nothing")
+    assert (code, "layer=nothing: " in err) == (2, True)
+    code, out, err = visualize(f"run={run}", "figure=gradcam", "of=mistakes", "most=3")
+    wanted = opened.predictions("test").mistakes()[:3]
+    assert [
+        int(line[6:].partition(":")[0]) for line in out.splitlines() if line.startswith("image=")
+    ] == wanted.tolist()
+    for given, message in (
+        ("label=10", "label=10: allowed: an integer from 0 to 9"),
+        ("image=100", "image=100: allowed"),
+    ):
+        of = "of=class" if given.startswith("label") else "of=picture"
+        code, _, err = visualize(f"run={run}", "figure=gradcam", of, given)
+        assert (code, message in err) == (2, True), err
+
+
+def test_an_extra_that_is_not_installed_is_named(visualize, run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    code, _, err = visualize(f"run={run}", "figure=attribution")
+    assert (code, err) == (2, "figure=attribution needs captum: pip install -e '.[captum]'\n")

@@ -9,7 +9,19 @@ from typing import Literal, get_args
 
 OfRun = Literal["curves", "confusion"]
 OfSweep = Literal["curves", "cost", "search", "marginal", "heatmap", "grid3d"]
-OfVisualize = Literal["samples", "augmentations", "curves", "filters", "features", "confusion", "mistakes", "ascent"]
+OfVisualize = Literal[
+    "samples",
+    "augmentations",
+    "curves",
+    "filters",
+    "features",
+    "confusion",
+    "mistakes",
+    "ascent",
+    "gradcam",
+    "attribution",
+    "embedding",
+]
 
 # Over how many knobs a sweep's figure goes; their names follow its own.
 KNOBS: Mapping[OfSweep, int] = {"curves": 0, "cost": 0, "search": 0, "marginal": 1, "heatmap": 2, "grid3d": 3}

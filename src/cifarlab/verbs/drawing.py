@@ -9,20 +9,29 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.progress import track
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cifarlab.data.augment import Augment
+from cifarlab.data.splits import limited
 from cifarlab.figures import confusion as matrix
+from cifarlab.figures import embedding as points
 from cifarlab.figures import pictures
+from cifarlab.figures.explanations import Explained, explanations
 from cifarlab.job.configure import ConfigError, config_parameters, describe_call
+from cifarlab.models.initialization import output_layer
 from cifarlab.probes.ascent import climb
+from cifarlab.probes.embedding import penultimate, planes
+from cifarlab.probes.explanations import attribute, mapping_layers
+from cifarlab.probes.explanations import gradcam as weighted_maps
 from cifarlab.probes.features import feature_maps
 from cifarlab.probes.filters import first_filters
 from cifarlab.verbs.figure_options import Options
 from cifarlab.verbs.subject import Subject
 
 MOST_MISTAKES = 40
+MOST_EXPLAINED = 8
+MOST_POINTS = 2000  # t-SNE of so many takes about ten seconds
 LISTED = 10
 
 
@@ -142,9 +151,111 @@ def ascent(subject: Subject, options: Options) -> Figure:
     return pictures.ascent(result.image, result.scores, name=name)
 
 
+def gradcam(subject: Subject, options: Options) -> Figure:
+    """Where in a picture a layer found what speaks for the answer."""
+
+    def maps(net: nn.Module, images: Tensor, targets: Tensor) -> np.ndarray:
+        layer = options.layer or mapping_layers(net, images[:1])[-1]
+        print(f"layer {layer}")
+        return weighted_maps(net, images, targets, layer=layer)
+
+    return _explained(
+        subject, options, maps, text="Grad-CAM: the brighter, the more it speaks for the class", signed=False
+    )
+
+
+def attribution(subject: Subject, options: Options) -> Figure:
+    """What each pixel adds to the answer's logit, by integrated gradients."""
+
+    def maps(net: nn.Module, images: Tensor, targets: Tensor) -> np.ndarray:
+        found = attribute(net, images, targets)
+        print(f"the sums of the maps miss the logits' differences by {np.abs(found.gap).max():.3f} at most")
+        return found.maps
+
+    return _explained(
+        subject, options, maps, text="Integrated gradients: red speaks for the class, blue against it", signed=True
+    )
+
+
+def embedding(subject: Subject, options: Options) -> Figure:
+    """What the output layer is given, in a plane."""
+    data, net = subject.data, subject.net(labelled=True).to(subject.device)
+    data.trainer = subject.trainer
+    found = penultimate(net, output_layer(net), data.batches(options.split))
+    shown = limited(torch.from_numpy(found.labels), options.most or MOST_POINTS, options.seed).numpy()
+    print(f"{len(shown)} of {len(found.labels)} pictures, {found.features.shape[1]} features")
+    made = planes(found.features[shown], seed=options.seed)
+    panels = {
+        f"PCA, {made.explained:.0%} of the variance": made.pca,
+        f"t-SNE, perplexity {made.perplexity:.0f}": made.tsne,
+    }
+    wrong = np.mean(found.predicted[shown] != found.labels[shown])
+    text = f"{data.name}, {options.split}: {len(shown):,} pictures before the output layer, {wrong:.4f} answered wrong"
+    return points.embedding(panels, found.labels[shown], found.predicted[shown], data.classes, text=text)
+
+
+def _explained(
+    subject: Subject,
+    options: Options,
+    maps: Callable[[nn.Module, Tensor, Tensor], np.ndarray],
+    *,
+    text: str,
+    signed: bool,
+) -> Figure:
+    """Each chosen answer with a map for what was said, and one for the truth where that is another class."""
+    data, places = subject.data, _chosen(subject, options)
+    net = subject.net(labelled=True).to(subject.device)
+    split, classes = data.split(options.split), data.classes
+    images = torch.stack([subject.picture(options.split, place) for place in places])
+    normalised = ((images.float() / 255 - _column(data.mean)) / _column(data.std)).to(subject.device)
+    with torch.no_grad():
+        sure, said = net.eval()(normalised).float().softmax(1).cpu().max(1)
+    truth = split.labels[places].cpu()
+    wrong = torch.nonzero(said != truth).flatten()
+    try:
+        # One pass for all: what was said of each, then the truth of those that were answered wrong.
+        both = maps(net, torch.cat([normalised, normalised[wrong]]), torch.cat([said, truth[wrong]]).to(subject.device))
+    except ModuleNotFoundError as error:
+        raise ConfigError([f"figure={options.figure} needs captum: pip install -e '.[captum]'"]) from error
+    of_truth = dict(zip(wrong.tolist(), both[len(places) :], strict=True))
+    answers = []
+    for place, index in enumerate(places):
+        answer, right = classes[said[place]], classes[truth[place]]
+        each = {answer: both[place]} | ({right: of_truth[place]} if place in of_truth else {})
+        print(f"image={index}: {answer} {sure[place]:.4f}, in truth {right}")
+        pixels = _pixels(images[place : place + 1])[0]
+        answers.append(Explained(pixels, right, f"{answer} {sure[place]:.2f}", answer == right, each))
+    return explanations(answers, text=text, signed=signed)
+
+
+def _chosen(subject: Subject, options: Options) -> list[int]:
+    """Places of the pictures whose answers are explained.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    if options.of == "picture":
+        return [options.image]
+    most = options.most or MOST_EXPLAINED
+    if options.of == "mistakes":
+        found = subject.predictions(options.split).mistakes()
+    else:
+        classes = subject.data.classes
+        if options.label >= len(classes):
+            raise ConfigError([f"label={options.label}: allowed: an integer from 0 to {len(classes) - 1}"])
+        found = np.flatnonzero(subject.data.split(options.split).labels.cpu().numpy() == options.label)
+    if not len(found):
+        raise ConfigError([f"of={options.of}: {options.split} has no such picture"])
+    return [int(place) for place in found[:most]]
+
+
 # All of `OfVisualize` but the curves, which need no net and no torch.
 DRAWN: Mapping[str, Callable[[Subject, Options], Figure]] = {
-    function.__name__: function for function in (samples, augmentations, filters, features, confusion, mistakes, ascent)
+    function.__name__: function
+    for function in (
+        *(samples, augmentations, filters, features, confusion, mistakes, ascent),
+        *(gradcam, attribution, embedding),
+    )
 }
 
 

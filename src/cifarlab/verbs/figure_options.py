@@ -22,6 +22,9 @@ READS: Mapping[OfVisualize, tuple[str, ...]] = {
     "confusion": ("split",),
     "mistakes": ("split", "most"),
     "ascent": ("label", "steps", "lr", "size", "raw"),
+    "gradcam": ("split", "of", "image", "label", "most", "layer"),
+    "attribution": ("split", "of", "image", "label", "most"),
+    "embedding": ("split", "most"),
 }
 OF_ANY = ("figure", "run", "seed", "allow")
 OF_A_NET = ("weights", "classes")
@@ -39,15 +42,19 @@ class Options:
         allow: import paths of your own models and data sets that a config may name.
         seed: of the first pixels of an ascent, of the augmentation, and of the weights of an untrained net.
         split: of the data; null is train for samples and augmentations, test for the others.
+        of: which answers are explained: that about one picture (`image`), about the first pictures of a class
+            (`label`), or the wrong ones that the net was surest of.
         image: which picture of the split.
         per_class: pictures of each class.
         draws: augmented copies of the picture.
-        most: filters or mistakes shown at most; null is all filters, 40 mistakes.
+        most: filters, mistakes, explanations or points shown at most; null is all filters, 40 mistakes, 8 explanations,
+            2000 points, of each class in proportion.
         rgb: a filter as one picture in colour, or each of its channels apart.
         channel: which channel of each layer, one that all of them have; null shows the first twelve.
-        layer: only layers whose name begins so.
+        layer: features: only layers whose name begins so; gradcam: the layer whose maps are weighted, by default the
+            last convolution with maps larger than one pixel.
         size: side in pixels of the picture that the net is given; null leaves the data's, or what the net was made for.
-        label: index of the class to climb.
+        label: index of the class to climb, or to explain.
         steps: updates of the picture.
         lr: step of the ascent, as a multiple of the gradient.
         raw: climb without the mean and deviation of channels that the net was trained with (R1.5).
@@ -63,10 +70,11 @@ class Options:
         allow: tuple[str, ...] = (),
         seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0,
         split: Literal["train", "val", "test"] | None = None,
+        of: Literal["picture", "class", "mistakes"] = "picture",
         image: Annotated[int, Ge(0)] = 0,
         per_class: Annotated[int, Ge(1), Le(100)] = 1,
         draws: Annotated[int, Ge(1), Le(32)] = 8,
-        most: Annotated[int, Ge(1), Le(1000)] | None = None,
+        most: Annotated[int, Ge(1), Le(100_000)] | None = None,
         rgb: bool = True,
         channel: Annotated[int, Ge(0)] | None = 0,
         layer: str = "",
@@ -83,6 +91,7 @@ class Options:
         self.allow = allow
         self.seed = seed
         self.split = split or ("train" if figure in ("samples", "augmentations") else "test")
+        self.of = of
         self.image = image
         self.per_class = per_class
         self.draws = draws

@@ -83,6 +83,13 @@ def test_zipped_axes_go_together_value_by_value() -> None:
     ]
 
 
+def test_a_group_of_axes_has_a_name_for_the_tables() -> None:
+    grid = Grid.parse(["++model.blocks=1,2", "lr=3,4", "width=5,6"])
+    assert grid.combined({"net": ["model.blocks", "lr"]}, ()).names == {"net": ("++model.blocks", "lr")}
+    assert grid.combined(["blocks", "lr"], ()).names == {"blocks+lr": ("++model.blocks", "lr")}
+    assert grid.combined((), ()).names == {}
+
+
 def test_repeated_values_of_a_zipped_axis_count_and_repeated_pairs_do_not() -> None:
     zipped = {"zip": ["lr", "blocks"]}
     assert cells_of("lr=1,1,2", "blocks=3,5,5", **zipped) == ["lr=1 blocks=3", "lr=1 blocks=5", "lr=2 blocks=5"]

@@ -161,3 +161,14 @@ def test_setting_aside_renames_and_never_overwrites(tmp_path: Path) -> None:
         kept.add(target)
     assert not sweep.exists()
     assert len(kept) == 3
+
+
+def test_axes_that_a_later_command_does_not_zip_are_apart_again(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.merge("first", {"++lr": ["1", "2"], "width": ["3", "4"]}, (), together={"lr+width": ("++lr", "width")})
+    ledger.write()
+    assert Ledger.open(tmp_path).together == {"lr+width": ["lr", "width"]}
+    ledger.merge("more seeds", {"seed": ["0", "1"]}, ())
+    assert ledger.together == {"lr+width": ["lr", "width"]}
+    ledger.merge("a grid", {"lr": ["1", "2"], "width": ["3", "4"]}, ())
+    assert ledger.together == {}

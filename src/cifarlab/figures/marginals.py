@@ -22,12 +22,14 @@ class Marginal:
         axis: the knob.
         samples: for each value the (n,) float numbers of its runs, finite, possibly none.
         note: what the runs run over, in words.
+        repeats: whether the runs of a value differ in their seeds alone, so that their spread is a standard deviation.
     """
 
     metric: str
     axis: Axis
     samples: Sequence[np.ndarray]
     note: str = ""
+    repeats: bool = False
 
     @property
     def measured(self) -> list[int]:
@@ -40,9 +42,24 @@ class Marginal:
         found = [(sample.mean(), *np.percentile(sample, [25, 75])) for sample in self.samples if sample.size]
         return np.array(found, dtype=float).reshape(-1, 3).T
 
+    @property
+    def spread(self) -> np.ndarray:
+        """(3, measured) float: mean and the ends of its bar: a standard deviation either way, else the quartiles."""
+        if not self.repeats:
+            return self.quartiles
+        samples = [sample for sample in self.samples if sample.size]
+        mean = np.array([sample.mean() for sample in samples])
+        sd = np.array([sample.std(ddof=1) if sample.size > 1 else 0.0 for sample in samples])
+        return np.array([mean, mean - sd, mean + sd])
+
+    @property
+    def spread_in_words(self) -> str:
+        """What `spread` is."""
+        return "mean with standard deviation" if self.repeats else "mean with interquartile range"
+
 
 def marginal(data: Marginal) -> Figure:
-    """Left, every run over a box of quartiles (R5.3); right, the mean with the interquartile range (R5.4)."""
+    """Left, every run over a box of quartiles (R5.3); right, the mean with its spread (R5.4)."""
     values = data.axis.values
     figure, axes = canvas(max(7.5, 2.4 + 1.1 * len(values)), 3.6, 1, 2, sharey=True)
     places = data.measured
@@ -55,7 +72,7 @@ def marginal(data: Marginal) -> Figure:
         panel.set_xlabel(literal(data.axis.name))
     axes[0, 0].set_ylabel(data.metric)
     title(axes[0, 0], "every run, with quartiles")
-    title(axes[0, 1], "mean with interquartile range")
+    title(axes[0, 1], data.spread_in_words)
     headline(figure, f"{data.metric} by {data.axis.name}")
     if data.note:
         figure.supxlabel(literal(data.note), fontsize=8, color="#666666")
@@ -85,7 +102,7 @@ def _distributions(panel: Axes, samples: Sequence[np.ndarray], places: Sequence[
 
 
 def _means(panel: Axes, data: Marginal) -> None:
-    places, (mean, low, high) = data.measured, data.quartiles
+    places, (mean, low, high) = data.measured, data.spread
     if data.axis.is_scale:
         panel.fill_between(places, low, high, color=PALETTE[0], alpha=0.15, linewidth=0)
     panel.vlines(places, low, high, color=PALETTE[0], linewidth=2, alpha=0.6)

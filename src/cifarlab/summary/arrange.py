@@ -15,6 +15,7 @@ from cifarlab.figures.surface import Axis, Surface
 from cifarlab.summary.colours import colour_key
 from cifarlab.summary.history import History
 from cifarlab.summary.load import Sweep
+from cifarlab.summary.replicates import in_words
 from cifarlab.summary.statistics import describe
 from cifarlab.summary.tables import column, score, settings_in_words
 
@@ -52,7 +53,7 @@ def surface_of(sweep: Sweep, knobs: Sequence[str], metric: str, where: Mapping[s
         sd=statistics["sd"].reshape(shape),
         n=statistics["n"].astype(int).reshape(shape),
         failed=np.bincount(codes[kept & sweep.is_lost.to_numpy()], minlength=size).reshape(shape),
-        note=f"mean \N{PLUS-MINUS SIGN} sd over {_words(['seeds', *others])}",
+        note=f"mean \N{PLUS-MINUS SIGN} sd over {_words([in_words(sweep), *others])}",
     )
 
 
@@ -65,7 +66,8 @@ def marginal_of(sweep: Sweep, knob: str, metric: str) -> Marginal:
         metric=metric,
         axis=axis(sweep, knob),
         samples=[numbers[counted & (sweep.places(knob) == place)] for place in range(len(sweep.labels(knob)))],
-        note=f"runs over {_words(['seeds', *others])}",
+        note=f"runs over {_words([in_words(sweep), *others])}",
+        repeats=not others,
     )
 
 

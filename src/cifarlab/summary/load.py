@@ -15,6 +15,7 @@ import yaml
 
 from cifarlab.result import is_replicate
 from cifarlab.summary.knobs import Record, axes_and_others, fill_groups, knob_name, knobs_of
+from cifarlab.summary.together import join
 from cifarlab.summary.values import absent, label, numeric, ordered, parse, plain
 
 CORE = ("name", "status", "key", "group", "seed")
@@ -42,6 +43,7 @@ class Sweep:
         knobs: the axes, then every other knob that varies.
         runs: a row a run, as `load` returns it.
         written: the values of an axis in the order of the command.
+        together: axes that stand for several knobs -> these.
         objective: what a search was after; None for a grid.
         scales: axes that a search drew from an interval -> ``log`` or ``linear``.
         confirming: likewise the runs of the best setting with fresh seeds (``confirm=5``), which are none of `runs`.
@@ -55,6 +57,7 @@ class Sweep:
     knobs: tuple[str, ...]
     runs: pd.DataFrame
     written: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    together: Mapping[str, Sequence[str]] = field(default_factory=dict)
     objective: str | None = None
     scales: Mapping[str, str] = field(default_factory=dict)
     confirming: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -159,6 +162,8 @@ def read_sweep(sweep_dir: str | Path) -> Sweep:
     written = _written(plan, records)
     for record in records:
         record["knobs"] = knobs_of(record, written)
+    together = join(records, plan.get("together") or {})
+    written = _joined(written, together, records)
     axes, varying = axes_and_others(
         records, [axis for axis in written if not is_replicate(axis)], planned=bool(written)
     )
@@ -178,6 +183,7 @@ def read_sweep(sweep_dir: str | Path) -> Sweep:
         runs=table[~confirms].reset_index(drop=True),
         confirming=table[confirms].reset_index(drop=True),
         written={_knob_column(axis): values for axis, values in written.items()},
+        together={_knob_column(name): tuple(map(_knob_column, knobs)) for name, knobs in together.items()},
         objective=search.get("objective"),
         scales={_knob_column(knob_name(axis, records)): scale for axis, scale in search.get("scales", {}).items()},
     )
@@ -193,6 +199,20 @@ def _written(plan: Mapping[str, Any], records: Sequence[Record]) -> dict[str, li
         values = dict.fromkeys(plain(knobs[name]) for knobs in planned if name in knobs)
         written[name] = list(values) or [parse(str(text)) for text in texts]
     return written
+
+
+def _joined(
+    written: Mapping[str, list[Any]], together: Mapping[str, Sequence[str]], records: Sequence[Record]
+) -> dict[str, list[Any]]:
+    """The axes with each group of knobs that move together as one, where the first of them stood."""
+    joined: dict[str, list[Any]] = {}
+    for knob, values in written.items():
+        name = next((name for name, knobs in together.items() if knob in knobs), None)
+        if name is None:
+            joined[knob] = values
+        elif name not in joined:
+            joined[name] = list(dict.fromkeys(record["knobs"][name] for record in records))
+    return joined
 
 
 def _refuse(directory: Path) -> None:

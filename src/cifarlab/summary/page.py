@@ -31,7 +31,7 @@ from cifarlab.summary.values import absent, label
 MOST_ERRORS = 200
 HEADINGS: Mapping[OfSweep, tuple[str, str]] = {
     "heatmap": ("Heatmap", "Choose axes and metric above the chart; a red cross marks a place where no run finished."),
-    "marginal": ("One knob at a time", "Every run, and the mean with its interquartile range."),
+    "marginal": ("One knob at a time", "Every run, and the mean with its spread."),
     "grid3d": ("Three knobs at a time", "Drag to turn; a cross marks a place where no run finished."),
     "search": (
         "Search",

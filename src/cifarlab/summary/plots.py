@@ -52,8 +52,9 @@ def draw(sweep: Sweep, histories: Mapping[str, History], name: str) -> Figure:
 
 
 def known_axes(sweep: Sweep) -> list[str]:
-    """The axes that figures go over."""
-    return sweep.swept() or list(sweep.axes)
+    """The axes that figures go over; on request, a knob that others move with too."""
+    members = [knob for axis in sweep.axes for knob in sweep.together.get(axis, ())]
+    return [*(sweep.swept() or sweep.axes), *members]
 
 
 def usual(sweep: Sweep, histories: Mapping[str, History]) -> list[str]:

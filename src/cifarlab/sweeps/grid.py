@@ -49,6 +49,7 @@ class Grid:
         written: key -> values of a list, those that are given more than once too.
         together: keys whose values go together, one by one.
         exclusions: what is left out of the product.
+        names: of the axes that keys which go together are in tables and figures -> these keys.
     """
 
     fixed: Values
@@ -58,6 +59,7 @@ class Grid:
     written: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     together: tuple[tuple[str, ...], ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, arguments: Sequence[str], config_loader: ConfigLoader | None = None) -> Grid:
@@ -94,23 +96,30 @@ class Grid:
         axes = {key: values for key, values in distinct.items() if len(values) > 1}
         return cls(fixed, axes, intervals, own, written)
 
-    def combined(self, together: Sequence[str | Sequence[str]], exclude: Sequence[Mapping[str, Any]]) -> Grid:
+    def combined(
+        self,
+        together: Sequence[str | Sequence[str]] | Mapping[str, Sequence[str]],
+        exclude: Sequence[Mapping[str, Any]],
+    ) -> Grid:
         """The grid in which axes go together and cells are left out.
 
         Args:
-            together: keys of one group, or several groups of keys.
+            together: keys of one group, or several groups of keys, or groups by the name of the axis that each is.
             exclude: mappings of keys to a value or a list of values.
 
         Raises:
             ConfigError: no axis or no cell is meant, or keys of a group have not equally many values.
         """
-        groups = self._groups(together)
+        named = together if isinstance(together, Mapping) else {}
+        groups = self._groups([*named.values()] or list(together))
+        names = {self._group(keys): name for name, keys in named.items()}
         zipped = {key: tuple(dict.fromkeys(self.written[key])) for group in groups for key in group}
         axes = {key: zipped.get(key) or self.axes[key] for key in self.written if key in zipped or key in self.axes}
         fixed = {key: value for key, value in self.fixed.items() if key not in zipped}
         known = {**{key: (value,) for key, value in fixed.items()}, **axes}
         exclusions = tuple(Exclusion.read(mapping, known) for mapping in exclude)
         grid = replace(self, fixed=fixed, axes=axes, together=groups, exclusions=exclusions)
+        grid = replace(grid, names={names.get(keys) or _short_names(keys): keys for keys in groups})
         grid._check_exclusions()
         return grid
 
@@ -236,6 +245,11 @@ def cell_name(overrides: Sequence[str], axes: Sequence[str], fallback: str) -> s
     parts = sorted(bare(item).partition("=")[::2] for item in overrides)
     named = [f"{safe(key)}-{safe(value)}" for key, value in parts if bare(key) in {bare(axis) for axis in axes}]
     return "+".join(named) or safe(fallback)
+
+
+def _short_names(keys: Sequence[str]) -> str:
+    """``lr+batch_size``"""
+    return "+".join(bare(key).rpartition(".")[2] for key in keys)
 
 
 def _structure(override: Override) -> Any:

@@ -69,6 +69,7 @@ class Ledger:
     axes: dict[str, list[str]] = field(default_factory=dict)
     cells: dict[str, Cell] = field(default_factory=dict)  # by key
     figures: list[str] = field(default_factory=list)
+    together: dict[str, list[str]] = field(default_factory=dict)  # axis of tables -> keys that move together
     search: dict[str, Any] = field(default_factory=dict)  # `objective`, and `scales`: interval -> `log` or `linear`
 
     @classmethod
@@ -92,6 +93,7 @@ class Ledger:
             axes={key: list(items) for key, items in values.get("axes", {}).items()},
             cells={cell.key: cell for cell in cells},
             figures=list(values.get("figures", [])),
+            together={name: list(keys) for name, keys in values.get("together", {}).items()},
             search=dict(values.get("search", {})),
         )
 
@@ -101,6 +103,7 @@ class Ledger:
         axes: Mapping[str, Sequence[str]],
         figures: Sequence[str],
         search: Mapping[str, Any] | None = None,
+        together: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Add a command, its axes, the figures it asks for, and what it searches: objective and scales of intervals."""
         if command not in self.commands:
@@ -108,6 +111,9 @@ class Ledger:
         for key, values in axes.items():
             known = self.axes.setdefault(bare(key), [])
             known += [value for value in values if value not in known]
+        groups = {name: list(map(bare, keys)) for name, keys in (together or {}).items()}
+        kept = {name: keys for name, keys in self.together.items() if not set(keys) & set(map(bare, axes))}
+        self.together = {**kept, **groups}
         self.figures = list(dict.fromkeys([*self.figures, *figures]))
         if search:
             scales = {**self.search.get("scales", {}), **search["scales"]}
@@ -155,6 +161,7 @@ class Ledger:
                 "axes": self.axes,
                 "cells": [cell.written() for cell in self.cells.values()],
                 "figures": self.figures,
+                **({"together": self.together} if self.together else {}),
                 "search": self.search,
             },
         )

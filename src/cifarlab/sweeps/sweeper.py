@@ -94,8 +94,11 @@ class ResumingSweeper(Sweeper):
         grid = grid.folded(settings.folds)
         launcher = self._launcher()
         figures = _figures_asked(sample)
-        refuse_figures_without_axis(figures, [*Ledger.open(directory).axes, *map(bare, (*grid.axes, *grid.intervals))])
-        command = _Command(directory, grid.combined(settings.zip, settings.exclude), settings, figures, launcher)
+        grid = grid.combined(settings.zip, settings.exclude)
+        ledger = Ledger.open(directory)
+        known = [*ledger.axes, *ledger.together, *map(bare, (*grid.axes, *grid.intervals)), *grid.names]
+        refuse_figures_without_axis(figures, known)
+        command = _Command(directory, grid, settings, figures, launcher)
         outcomes = self._run_grid(command) if search.sampler == "none" else self._run_search(command, search)
         if not outcomes <= {"finished", "pruned", ELSEWHERE}:
             sys.exit(1)
@@ -235,7 +238,7 @@ class ResumingSweeper(Sweeper):
     def _merge(self, ledger: Ledger, command: _Command, planned: Sequence[Planned], axes: Axes, search: About) -> Todo:
         figures = [name for name in command.figures if name not in OF_A_RUN]
         typed = shlex.join(["python", Path(sys.argv[0]).name, *(bare(argument) for argument in sys.argv[1:])])
-        ledger.merge(typed, axes, figures, search)
+        ledger.merge(typed, axes, figures, search, command.grid.names)
         todo: dict[str, tuple[Cell, Planned]] = {}  # by key: two ways to write one setting are one cell
         for each in planned:
             identity = each.job.identity

@@ -21,7 +21,8 @@ def marginals(sweep: Sweep, axes: Sequence[str], metrics: Sequence[str]) -> go.F
     views = {
         text(knob): {title_of(metric): _view(marginal_of(sweep, knob, metric)) for metric in metrics} for knob in axes
     }
-    titles = ("every run, with quartiles", "mean with interquartile range")
+    alone = len(sweep.swept()) < 2  # then runs of a value differ in their seeds alone
+    titles = ("every run, with quartiles", f"mean with {'standard deviation' if alone else 'interquartile range'}")
     base = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.06, subplot_titles=titles)
     base.update_layout(height=430, margin={"t": 105})
     base.update_annotations(font_size=13)
@@ -31,7 +32,7 @@ def marginals(sweep: Sweep, axes: Sequence[str], metrics: Sequence[str]) -> go.F
 def _view(data: Marginal) -> View:
     values = [text(data.axis.values[place]) for place in data.measured]
     samples = [data.samples[place] for place in data.measured]
-    mean, low, high = data.quartiles
+    mean, low, high = data.spread
     every = go.Box(
         x=[value for value, sample in zip(values, samples, strict=True) for _ in sample],
         y=rounded([number for sample in samples for number in sample]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from cifarlab.models.weights import without_weights
 from cifarlab.training.finetune import head_of, norms_outside
 from cifarlab.training.hardware.cost import Cost
 from cifarlab.training.hardware.machine import refusals, rehearse
-from cifarlab.training.hardware.memory import available_bytes, may_not_fit, need, shortage
+from cifarlab.training.hardware.memory import Need, available_bytes, may_not_fit, shortage
 from cifarlab.training.hardware.trainer import TrainerSettings
 
 
@@ -145,8 +146,14 @@ def refuse_batch_of_one(job: Job, pictures: Pictures) -> None:
         ) from None
 
 
-def refuse_what_cannot_fit(job: Job, pictures: Pictures, cost: Cost) -> None:
+def refuse_what_cannot_fit(job: Job, pictures: Pictures, cost: Cost, count: Callable[[], Need]) -> None:
     """Compare what a training step needs at the least with the memory that is free.
+
+    Args:
+        job: that is to run here.
+        pictures: that it trains on.
+        cost: of its net.
+        count: `need` of its net and optimizer, which takes up to a second and is asked for only where it may matter.
 
     Raises:
         ConfigError: with the sizes, and what could fit.
@@ -157,7 +164,6 @@ def refuse_what_cannot_fit(job: Job, pictures: Pictures, cost: Cost) -> None:
     batch = min(data["batch_size"], pictures.sizes["train"]) // (settings.devices * settings.num_nodes)
     if available is None or not may_not_fit(cost, batch, available):
         return
-    needed = need(job.parts["model"], job.parts["optimizer"], pictures.num_classes, pictures.image_size)
-    if fault := shortage(needed, settings, pictures=batch, available=available):
+    if fault := shortage(count(), settings, pictures=batch, available=available):
         model = job.choices.get("model", "this net")
         raise ConfigError([f"model={model} batch_size={data['batch_size']}: {fault}"])

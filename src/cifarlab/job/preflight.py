@@ -21,6 +21,7 @@ from cifarlab.job.feasible import (
 from cifarlab.job.job import Job
 from cifarlab.result import digest
 from cifarlab.training.hardware.cost import Cost
+from cifarlab.training.hardware.memory import Need, need
 
 ReadJob = Callable[[Sequence[str]], Job]
 Where = Literal["process", "machine", "elsewhere"]  # this process, others on this machine, other machines
@@ -97,6 +98,8 @@ class Checked:
         self._where = where
         self._pictures: dict[str, Pictures] = {}
         self._costs: dict[str, Cost] = {}
+        self._needs: dict[str, Need] = {}
+        self._train_on_one: set[str] = set()
         self._can_be_here: set[str] = set()
 
     def cost(self, job: Job) -> Cost:
@@ -112,10 +115,11 @@ class Checked:
         name = digest([*(job.parts[group].plain() for group in groups), *read, *shape])
         if name not in self._costs:
             self._costs[name] = job.preflight(*shape)
-        if smallest == 1:
+        if smallest == 1 and name not in self._train_on_one:
             refuse_batch_of_one(job, pictures)
+            self._train_on_one.add(name)
         if self._may_use_device_of(job):
-            refuse_what_cannot_fit(job, pictures, self._costs[name])
+            refuse_what_cannot_fit(job, pictures, self._costs[name], lambda: self._need_of(job, name, pictures))
         return self._costs[name]
 
     def _pictures_of(self, job: Job) -> Pictures:
@@ -127,6 +131,12 @@ class Checked:
             data.check()
             self._pictures[name] = Pictures.of(data)
         return self._pictures[name]
+
+    def _need_of(self, job: Job, name: str, pictures: Pictures) -> Need:
+        if name not in self._needs:
+            made = (job.parts["model"], job.parts["optimizer"])
+            self._needs[name] = need(*made, pictures.num_classes, pictures.image_size)
+        return self._needs[name]
 
     def _check_machine(self, job: Job) -> None:
         name = digest(job.parts["trainer"].plain())

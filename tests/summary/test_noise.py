@@ -67,7 +67,7 @@ def in_memory(table):
     columns = {"status": "finished", "key": np.arange(table.size), "group": codes, "lr": codes, "seed": seeds}
     runs = pd.DataFrame(columns | {"val/acc": table.ravel()})
     words = {"name": "made up", "commands": (), "figures": (), "axes": ("lr",), "knobs": ("lr",)}
-    return Sweep(directory=Path(), runs=runs, **words)
+    return Sweep(directory=Path(), folder=Path(), runs=runs, **words)
 
 
 def test_of_equal_settings_hardly_one_is_called_better():

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from cifarlab.result import Identity
 from cifarlab.sweeps import confirming
-from cifarlab.sweeps.ledger import Ledger
+from cifarlab.sweeps.ledger import Cell, Ledger
+from cifarlab.sweeps.progress import Progress
+from cifarlab.training.hardware.cost import Cost
 
 TrainPy = Callable[..., Any]
 TINY = (
@@ -107,3 +110,13 @@ def test_what_cannot_be_is_refused(train_py: TrainPy, tmp_path: Path, arguments:
     ended = train_py(*arguments, *(each for each in TINY if not (each.startswith("sweep") and "-m" not in arguments)))
     assert (ended.code, said in ended.err) == (2, True), ended.err
     assert not (tmp_path / "multirun").exists()
+
+
+def test_a_plan_cuts_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "+".join(f"knob_{number}-value_{number}" for number in range(20))
+    progress = Progress(1, Console(width=60, highlight=False))
+    progress.plan([Cell(name, "k", "g", ())], [Cost(parameters=1_000_000, flops=2_000_000)], ["missing"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "".join(line[: lines[0].index("parameters")].strip() for line in lines[1:]).startswith("knob_0-value_0")
+    assert name in "".join(line.split()[0] for line in lines[1:])
+    assert "1,000,000" in lines[1]

@@ -55,9 +55,10 @@ def test_nothing_found_is_exit_code_one(tmp_path, capsys):
 
 def test_parse_arguments_takes_paths_as_typed():
     parsed = parse_arguments(["figures=[a, b]", "lr=0.1,0.2/x y", "compare=lr"])
-    assert (parsed.sweep_dir, parsed.compare, parsed.figures) == ("lr=0.1,0.2/x y", "lr", ["a", "b"])
-    with pytest.raises(UsageError, match="expected one SWEEP_DIR, got 2: a b"):
-        parse_arguments(["a", "b"])
+    assert (parsed.sweep_dirs, parsed.compare, parsed.figures) == (("lr=0.1,0.2/x y",), "lr", ["a", "b"])
+    assert parse_arguments(["a", "b"]).sweep_dirs == ("a", "b")
+    with pytest.raises(UsageError, match="expected a SWEEP_DIR, got none"):
+        parse_arguments(["compare=lr"])
 
 
 def test_the_script_at_the_root_helps_without_loading_anything_heavy():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,8 @@ class Sweep:
     """What a folder of runs says.
 
     Attributes:
+        directory: what the names of the runs start from.
+        folder: where the summary goes.
         axes: knobs that tell the settings apart, seeds left out: the swept ones, then others that vary on their own.
         knobs: the axes, then every other knob that varies.
         runs: a row a run, as `load` returns it.
@@ -50,6 +53,7 @@ class Sweep:
     """
 
     directory: Path
+    folder: Path
     name: str
     commands: tuple[str, ...]
     figures: tuple[str, ...]
@@ -151,14 +155,14 @@ def load(sweep_dir: str | Path) -> pd.DataFrame:
     return read_sweep(sweep_dir).all_runs
 
 
-def read_sweep(sweep_dir: str | Path) -> Sweep:
-    """`load`, together with what `sweep.json` says and which knobs tell the settings apart."""
-    directory = Path(sweep_dir)
-    _refuse(directory)
-    plan = _read_json(directory / "sweep.json")[0]
-    records = _records(directory, plan.get("cells", []))
-    if not records:
-        raise NothingFound(_NOTHING.format(directory=directory))
+def read_sweep(sweep_dir: str | Path, *beside: str | Path) -> Sweep:
+    """`load`, together with what `sweep.json` says and which knobs tell the settings apart.
+
+    Args:
+        sweep_dir: a sweep's directory, or any folder of runs.
+        beside: further ones, whose runs are read as if all lay in one folder; their summary lies beside them.
+    """
+    directory, plan, records = _read_all([Path(each) for each in (sweep_dir, *beside)])
     written = _written(plan, records)
     for record in records:
         record["knobs"] = knobs_of(record, written)
@@ -175,6 +179,7 @@ def read_sweep(sweep_dir: str | Path) -> Sweep:
     )
     return Sweep(
         directory=directory,
+        folder=directory / (plan["name"] if beside else "summary"),
         name=str(plan.get("name") or directory.resolve().name),
         commands=tuple(plan.get("commands", ())),
         figures=tuple(plan.get("figures", ())),
@@ -187,6 +192,40 @@ def read_sweep(sweep_dir: str | Path) -> Sweep:
         objective=search.get("objective"),
         scales={_knob_column(knob_name(axis, records)): scale for axis, scale in search.get("scales", {}).items()},
     )
+
+
+def _read_all(directories: Sequence[Path]) -> tuple[Path, dict[str, Any], list[Record]]:
+    """The folder, the ledger and the runs of a sweep; of several, those that all have in common."""
+    found = [_read_one(directory) for directory in directories]
+    if len(found) == 1:
+        return directories[0], *found[0]
+    resolved = [directory.resolve() for directory in directories]
+    common = Path(os.path.commonpath(resolved))
+    if common in resolved or len(set(resolved)) < len(resolved):
+        raise NothingFound(f"{' '.join(map(str, directories))}: one is the same as another, or holds it")
+    names = [str(directory.relative_to(common)) for directory in resolved]
+    records = [
+        record | {"name": f"{name}/{record['name']}"}
+        for name, (_, own) in zip(names, found, strict=True)
+        for record in own
+    ]
+    plan: dict[str, Any] = {"name": "+".join(names).replace("/", "-"), "axes": {}, "cells": [], "together": {}}
+    plan["commands"] = [command for ledger, _ in found for command in ledger.get("commands", ())]
+    for ledger, _ in found:
+        for axis, values in ledger.get("axes", {}).items():
+            plan["axes"][axis] = list(dict.fromkeys([*plan["axes"].get(axis, ()), *values]))
+        plan["cells"] += ledger.get("cells", [])
+        plan["together"] |= ledger.get("together", {})
+    return common, plan, records
+
+
+def _read_one(directory: Path) -> tuple[dict[str, Any], list[Record]]:
+    _refuse(directory)
+    plan = _read_json(directory / "sweep.json")[0]
+    records = _records(directory, plan.get("cells", []))
+    if not records:
+        raise NothingFound(_NOTHING.format(directory=directory))
+    return plan, records
 
 
 def _written(plan: Mapping[str, Any], records: Sequence[Record]) -> dict[str, list[Any]]:

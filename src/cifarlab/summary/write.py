@@ -14,6 +14,7 @@ from cifarlab.result import write_bytes
 from cifarlab.summary.comparison import compare as compare_values
 from cifarlab.summary.findings import Findings, find
 from cifarlab.summary.history import read_histories
+from cifarlab.summary.latex import latex
 from cifarlab.summary.load import read_sweep
 from cifarlab.summary.markdown import markdown
 from cifarlab.summary.page import page
@@ -41,9 +42,15 @@ def summarize(sweep_dir: str | Path, compare: str | None = None, figures: Sequen
     return page
 
 
-def write_summary(sweep_dir: str | Path, compare: str | None, figures: Sequence[str]) -> tuple[Path | None, Findings]:
+def write_summary(
+    sweep_dir: str | Path,
+    compare: str | None,
+    figures: Sequence[str],
+    beside: Sequence[str | Path] = (),
+    table: str | None = None,
+) -> tuple[Path | None, Findings]:
     """`summarize`, with what was found. Where the folder takes nothing, there is no path, and a warning says why."""
-    sweep = read_sweep(sweep_dir)
+    sweep = read_sweep(sweep_dir, *beside)
     histories = read_histories(sweep.directory, sweep.runs["name"])
     names = list(dict.fromkeys([*usual(sweep, histories), *chosen(sweep, [*sweep.figures, *figures])]))
     comparison = compare_values(sweep, compare) if compare else None
@@ -60,9 +67,11 @@ def write_summary(sweep_dir: str | Path, compare: str | None, figures: Sequence[
             faults[name] = f"{type(fault).__name__}: {fault}"
     findings = find(sweep, cells, comparison, faults)
     drawn = [name for name in names if name not in faults]
+    if table == "latex":
+        contents["table.tex"] = latex(findings).encode()
     contents["summary.md"] = markdown(findings, drawn).encode()
     contents["index.html"] = page(findings, histories, drawn).encode()
-    folder = sweep.directory / "summary"
+    folder = sweep.folder
     try:
         folder.mkdir(exist_ok=True)
         for name, content in contents.items():

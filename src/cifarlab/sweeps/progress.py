@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -43,7 +43,8 @@ class Progress:
         """The cells with what they cost and how far they are."""
         table = Table(box=None, header_style="bold")
         for title in ("cell", "parameters", "MFLOPs a picture", "status"):
-            table.add_column(title, justify="left" if title in ("cell", "status") else "right")
+            justify: Literal["left", "right"] = "left" if title in ("cell", "status") else "right"
+            table.add_column(title, justify=justify, overflow="fold", no_wrap=title != "cell")  # no name is ever cut
         for cell, cost, status in zip(cells, costs, statuses, strict=True):
             row = (escape(cell.name), f"{cost.parameters:,}", f"{cost.flops / 1e6:,.1f}", status)
             table.add_row(*row)

@@ -10,17 +10,23 @@ from cifarlab.figures import OF_A_SWEEP
 from cifarlab.verbs.paths import expanded
 
 HELP = f"""\
-usage: python summarize.py SWEEP_DIR [compare=KNOB] [figures=[NAME,...]]
+usage: python summarize.py SWEEP_DIR [SWEEP_DIR ...] [compare=KNOB] [figures=[NAME,...]] [table=latex] [watch=true]
 
 Rebuilds SWEEP_DIR/summary/ from whatever runs exist: runs.csv (a row a run), cells.csv (a row a setting: mean and
 standard deviation over its seeds, from three on with a 95 % interval), summary.md, index.html and the figures.
-SWEEP_DIR is a sweep's folder (multirun/NAME) or any folder of runs (outputs).
+SWEEP_DIR is a sweep's folder (multirun/NAME) or any folder of runs (outputs). Several are summed up together, in a
+folder A+B beside them.
 
   compare=KNOB        compare the values of a knob in pairs, over all runs that are alike in everything else
   figures=[NAME,...]  further figures: {", ".join(OF_A_SWEEP)} (X, Y, Z: swept knobs)
+  table=latex         also table.tex, the settings for a paper (booktabs)
+  watch=true          only look: the runs of a sweep that goes on, with their epochs, until all have ended
 
 Prints the best settings and, on the last line, the path of the page. Exit code 1: no run found, or nothing could be
 written there; 2: a wrong argument."""
+
+
+ALLOWED = {"table": ("latex",), "watch": ("true", "false")}
 
 
 class UsageError(ValueError):
@@ -31,35 +37,46 @@ class UsageError(ValueError):
 class Arguments:
     """The command line of summarize.py."""
 
-    sweep_dir: str
+    sweep_dirs: tuple[str, ...]
     compare: str | None = None
     figures: list[str] = field(default_factory=list)
+    table: str | None = None
+    watch: bool = False
 
 
 def parse_arguments(argv: Sequence[str]) -> Arguments:
-    """Read the command line; a path may hold `=`: only `compare=` and `figures=` at the start are options.
+    """Read the command line; a path may hold `=`: only those of HELP at the start are options.
 
     Raises:
-        UsageError: no directory, two, or an option that does not exist.
+        UsageError: no directory, an option that does not exist, or a value that it does not take.
     """
     paths: list[str] = []
     compare: str | None = None
     figures: list[str] = []
+    others: dict[str, str] = {}
     for argument in argv:
         key, given, value = argument.partition("=")
         if given and key == "compare":
             compare = value
         elif given and key == "figures":
             figures = [name.strip(" '\"") for name in value.strip("[] ").split(",") if name.strip()]
+        elif given and key in ALLOWED:
+            if value not in ALLOWED[key]:
+                raise UsageError(f"{key}={value}: allowed: {', '.join(ALLOWED[key])}")
+            others[key] = value
         elif argument.startswith("--"):
             raise UsageError(f"unknown option {argument}")
         else:
             paths.append(argument)
-    if len(paths) != 1:
-        raise UsageError(f"expected one SWEEP_DIR, got {len(paths)}: {' '.join(paths) or 'none'}")
+    if not paths:
+        raise UsageError("expected a SWEEP_DIR, got none")
+    watch = others.get("watch") == "true"
+    if watch and len(paths) > 1:
+        raise UsageError(f"watch=true looks at one SWEEP_DIR, got {len(paths)}: {' '.join(paths)}")
     if compare == "":
         raise UsageError("compare= needs the name of a knob")
-    return Arguments(sweep_dir=str(expanded(paths[0])), compare=compare, figures=figures)
+    directories = tuple(str(expanded(path)) for path in paths)
+    return Arguments(sweep_dirs=directories, compare=compare, figures=figures, table=others.get("table"), watch=watch)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,7 +96,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cifarlab.summary.write import write_summary
 
     try:
-        path, findings = write_summary(parsed.sweep_dir, parsed.compare, parsed.figures)
+        if parsed.watch:
+            from cifarlab.summary.watch import watch
+
+            watch(parsed.sweep_dirs[0])
+            return 0
+        first, *others = parsed.sweep_dirs
+        path, findings = write_summary(first, parsed.compare, parsed.figures, others, parsed.table)
     except (ValueError, OSError) as error:
         print(f"summarize: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) and not isinstance(error, NothingFound) else 1

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cifarlab.summary import load, summarize
+from cifarlab.summary import load, summarize, terminal
 from cifarlab.summary.findings import find, verdict
 from cifarlab.summary.load import Sweep, read_sweep
 from cifarlab.summary.noise import leads, seed_noise, which_is_better
@@ -115,3 +115,36 @@ def test_no_best_across_data_sets(tmp_path, make_run):
         "cifar10: Best of 2 settings by mean validation accuracy: width=2.",
         "digits: Best of 2 settings by mean validation accuracy: lr=2.",
     ]
+    folder = summarize(tmp_path).parent
+    text, page = (folder / "summary.md").read_text(), (folder / "index.html").read_text()
+    for data, knob in (("cifar10", "width"), ("digits", "lr")):
+        assert f"## Settings: {data}\n\n| {knob} | n |" in text
+        assert f"<h3>{data}</h3>" in page
+
+
+def test_of_many_knobs_a_setting_is_said_by_those_that_it_has(tmp_path, make_run):
+    """As in `outputs`, where every run may be of another model."""
+    draw = np.random.default_rng(0)
+    for place in range(12):
+        knobs = {f"knob_{number}": int(draw.integers(2)) for number in range(9) if number != place}
+        make_run(tmp_path / f"run-{place:02}", knobs, 0.5 + 0.01 * place)
+    text = (summarize(tmp_path).parent / "summary.md").read_text()
+    best = next(line for line in text.splitlines() if "| 1 | 0.61 |" in line)  # the last
+    assert set(best.split(" | ")[0].removeprefix("| ").split()) == {f"{name}={knobs[name]}" for name in knobs}
+    assert "knob_8=\u2013" not in text[text.index("## Settings") :]
+
+
+@pytest.mark.parametrize("width", [60, 90, 140])
+def test_the_terminal_cuts_no_name_and_no_number(tmp_path, make_run, monkeypatch, capsys, width):
+    monkeypatch.setattr(terminal, "WIDE", width)
+    names = [f"a_knob_of_some_length_{number}" for number in range(8)]
+    draw = np.random.default_rng(1)
+    for place in range(9):
+        knobs = {name: int(draw.integers(2)) for name in names}
+        make_run(tmp_path / f"run-{place}", knobs, 0.5 + 0.01 * place)
+    sweep = read_sweep(tmp_path)
+    terminal.report(find(sweep, cells_table(sweep), None, {}))
+    shown = capsys.readouterr().out
+    table = shown[shown.index("\u2503") : shown.index("\u2514")]
+    assert all(name in table for name in [*names, "val/acc", "0.58", "0.57"])
+    assert "\u2026" not in shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from cifarlab.summary.noise import Noise, seed_noise, statistic, which_is_better
 from cifarlab.summary.replicates import CORRECTED, in_words, overlap
 from cifarlab.summary.statistics import FEWEST
 from cifarlab.summary.tables import cells_table, ranked, score, setting
+from cifarlab.summary.values import absent, label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,3 +213,12 @@ def ranking(findings: Findings) -> pd.DataFrame:
     shown["val/loss"] = rows["val/loss_mean"]
     shown["seconds"] = rows["seconds_mean"].round(1)
     return shown
+
+
+def in_one_column(rows: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
+    """The axes of each setting in words, those that it does not have left out, in a column of that name."""
+    words = [
+        " ".join(f"{axis}={label(value)}" for axis, value in zip(axes, values, strict=True) if not absent(value))
+        for values in rows[list(axes)].itertuples(index=False)
+    ]
+    return pd.concat([pd.Series(words, rows.index, name="setting"), rows.drop(columns=list(axes))], axis=1)

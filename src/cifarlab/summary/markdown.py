@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from cifarlab.summary.comparison import METHOD, about, brief
-from cifarlab.summary.findings import Findings, counts, ranking, verdict
+from cifarlab.summary.findings import Findings, counts, in_one_column, ranking, verdict
 from cifarlab.summary.load import Sweep
 from cifarlab.summary.values import absent
 
 MOST_ROWS = 30
+MOST_AXES = 6
 
 
 def markdown(findings: Findings, figures: Sequence[str]) -> str:
@@ -22,9 +23,11 @@ def markdown(findings: Findings, figures: Sequence[str]) -> str:
     lines += [f"    {command}" for command in sweep.commands] + ([""] if sweep.commands else [])
     lines += [f"> **Warning.** {inline(warning)}\n" for warning in findings.warnings]
     lines += ["## Result", "", *(inline(line) + "  " for line in verdict(findings)), ""]
-    lines += ["## Settings", "", table(ranking(findings).head(MOST_ROWS)), ""]
-    if len(findings.order) > MOST_ROWS:
-        lines += [f"The first {MOST_ROWS} of {len(findings.order)}; all are in cells.csv.", ""]
+    for part in findings.parts or (findings,):
+        lines += [f"## Settings: {inline(part.sweep.name)}" if findings.parts else "## Settings", ""]
+        lines += [table(_narrow(ranking(part).head(MOST_ROWS), part.sweep)), ""]
+        if len(part.order) > MOST_ROWS:
+            lines += [f"The first {MOST_ROWS} of {len(part.order)}; all are in cells.csv.", ""]
     if findings.comparison is not None:
         heading = f"## Comparison: {inline(about(findings.comparison))}"
         lines += [heading, "", table(brief(findings.comparison)), "", METHOD, ""]
@@ -32,6 +35,11 @@ def markdown(findings: Findings, figures: Sequence[str]) -> str:
     lines += troubles(sweep)
     lines += ["## Figures", "", *(f"![{name}]({name}.png)" for name in figures), ""] if figures else []
     return "\n".join(lines)
+
+
+def _narrow(rows: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
+    """The table with a column an axis, or with all in one where they are many."""
+    return rows if len(sweep.axes) <= MOST_AXES else in_one_column(rows, sweep.axes)
 
 
 def troubles(sweep: Sweep) -> list[str]:

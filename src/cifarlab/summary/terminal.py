@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cifarlab.summary.comparison import about, brief
-from cifarlab.summary.findings import Findings, counts, ranking, verdict
+from cifarlab.summary.findings import Findings, counts, in_one_column, ranking, verdict
 from cifarlab.summary.markdown import cell_text
 
 SHOWN = 12
@@ -62,12 +62,3 @@ def _table(title: str, rows: pd.DataFrame) -> Table:
     for row in rows.itertuples(index=False):
         made.add_row(*(escape(cell_text(cell)) for cell in row))
     return made
-
-
-def in_one_column(rows: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """The axes of each setting in words, those that it does not have left out, in a column of that name."""
-    words = [
-        " ".join(f"{axis}={cell_text(value)}" for axis, value in zip(axes, values, strict=True) if cell_text(value))
-        for values in rows[list(axes)].itertuples(index=False)
-    ]
-    return pd.concat([pd.Series(words, rows.index, name="setting"), rows.drop(columns=list(axes))], axis=1)

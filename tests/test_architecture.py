@@ -24,6 +24,7 @@ FLOORS = {
     "training": 1,
     "summary": 1,
     "job": 2,
+    "evaluation": 3,
     "sweeps": 3,
     "verbs": 4,
     "__main__": 5,

@@ -109,7 +109,7 @@ def test_evaluate_makes_no_sweep(
     monkeypatch.setattr(evaluate_verb, "_evaluate", lambda options: pytest.fail("evaluated"))
     with pytest.raises(SystemExit, match="2"):
         evaluate.main()
-    assert capsys.readouterr().err == "evaluate.py tests one run at a time and takes no -m\n"
+    assert capsys.readouterr().err == "evaluate.py takes no -m: run=SWEEP_DIR tests all runs of a sweep\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -225,6 +225,18 @@ class ImageData(L.LightningDataModule):
         """A pass over a split in the order of the files, for looking at pictures and for evaluation by hand."""
         return self._batches(split, augment=self.augment if augment else None)
 
+    def pass_over(self, images: ImageSet) -> Batches:
+        """A pass over any pictures of this size and these classes, as over the test split, by this process alone."""
+        return Batches(
+            images,
+            self.eval_batch_size,
+            mean=self.mean,
+            std=self.std,
+            device=self._device(),
+            augment=self.eval_augment,
+            seeds=self.seeds,
+        )
+
     def _batches(self, split: str, shuffle: bool = False, augment: Augment | None = None) -> Batches:
         images = self.split(split)
         trainer = self.trainer

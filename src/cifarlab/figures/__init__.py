@@ -16,6 +16,7 @@ OfVisualize = Literal[
     "filters",
     "features",
     "confusion",
+    "calibration",
     "mistakes",
     "ascent",
     "gradcam",

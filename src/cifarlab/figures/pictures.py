@@ -69,6 +69,16 @@ def augmentations(original: ArrayLike, augmented: Mapping[str, ArrayLike]) -> Fi
     return _rows(rows, ["original"])
 
 
+def contact_sheet(images: ArrayLike, names: Sequence[str], *, note: str = "") -> Figure:
+    """Pictures row by row under their names.
+
+    Args:
+        images: (N, H, W, 3), at least one. names: N texts of one or two lines, cut to the width. note: a line above.
+    """
+    cut = ["\n".join(_shortened(line) for line in name.split("\n")) for name in names]
+    return _grid(list(np.asarray(images)), cut, min(10, max(len(names), 1)), note)
+
+
 def mistakes(images: ArrayLike, predicted: Sequence[str], truth: Sequence[str], *, wrong: int, tested: int) -> Figure:
     """Wrong answers in the order given: what the net said in red above the picture, the truth below.
 
@@ -215,6 +225,10 @@ def _rows(rows: Mapping[str, Sequence[np.ndarray]], heads: Sequence[str] = ()) -
                 words = axis.text(-0.08, 0.5, literal(name), transform=axis.transAxes, fontsize=8, color=INK)
                 words.set(ha="right", va="center")
     return figure
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= NARROW else f"{text[: NARROW - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _lines(text: str) -> int:

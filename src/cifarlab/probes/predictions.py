@@ -35,7 +35,6 @@ class Predictions(NamedTuple):
         return cells.reshape(num_classes, num_classes)
 
 
-@torch.no_grad()
 def predict(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Predictions:
     """Run batches through the net.
 
@@ -43,9 +42,14 @@ def predict(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Predict
         net: ``(B, 3, H, W)`` -> logits ``(B, C)``, on the batches' device; in evaluation mode here.
         batches: normalised pictures with int64 ``(B,)`` labels.
     """
+    logits, labels = answers(net, batches)
+    confidence, predicted = logits.softmax(dim=1).max(dim=1)
+    return Predictions(*(column.cpu().numpy() for column in (labels, predicted, confidence)))
+
+
+@torch.no_grad()
+def answers(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Logits float32 ``(N, C)`` and labels int64 ``(N,)`` of all batches, on their device; see `predict`."""
     net.eval()
-    parts = []
-    for images, labels in batches:
-        confidence, predicted = net(images).float().softmax(dim=1).max(dim=1)
-        parts.append((labels, predicted, confidence))
-    return Predictions(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
+    logits, labels = zip(*((net(images).float(), labels) for images, labels in batches), strict=True)
+    return torch.cat(logits), torch.cat(labels)

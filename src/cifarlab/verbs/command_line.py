@@ -25,7 +25,9 @@ from cifarlab.verbs.paths import expanded
 PACKAGED_CONF = Path(__file__).resolve().parents[1] / "conf"
 CONF = PACKAGED_CONF if PACKAGED_CONF.is_dir() else Path(__file__).resolve().parents[3] / "conf"
 # Keys whose value is a path: it may hold what Hydra's grammar would take for a list, a sweep or an assignment.
-PATH_KEYS = ("run", "resume", "continue_from", "root", "data.root", "weights", "model.weights", "hydra.run.dir")
+PATH_KEYS = (
+    "run", "resume", "continue_from", "root", "data.root", "weights", "model.weights", "images", "hydra.run.dir"
+)  # fmt: skip
 OUTPUTS = "outputs"
 CONFIG_DIR = ("--config-dir", "-cd")  # Hydra's own, for a folder of the user's beside the config tree
 PATH_OVERRIDE = re.compile(rf"^(\+{{0,2}}(?:{'|'.join(re.escape(key) for key in PATH_KEYS)}))=(.*)$", re.DOTALL)

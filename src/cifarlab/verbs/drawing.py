@@ -14,10 +14,13 @@ from torch.nn import functional as F
 
 from cifarlab.data.augment import Augment
 from cifarlab.data.splits import limited
+from cifarlab.evaluation.calibration import answers, fit_temperature, measures, reliability
 from cifarlab.figures import confusion as matrix
 from cifarlab.figures import embedding as points
 from cifarlab.figures import pictures
 from cifarlab.figures.explanations import Explained, explanations
+from cifarlab.figures.calibration import Bins
+from cifarlab.figures.calibration import calibration as diagram
 from cifarlab.job.configure import ConfigError, config_parameters, describe_call
 from cifarlab.models.initialization import output_layer
 from cifarlab.probes.ascent import climb
@@ -109,6 +112,22 @@ def confusion(subject: Subject, options: Options) -> Figure:
     """The confusion matrix of a split."""
     classes = subject.data.classes
     return matrix.confusion(subject.predictions(options.split).confusion(len(classes)), classes)
+
+
+def calibration(subject: Subject, options: Options) -> Figure:
+    """Confidence against accuracy, as the net is and, where there is a validation split, at the temperature of that."""
+    logits, labels = subject.answers(options.split)
+    temperatures = {"as trained": 1.0}
+    if subject.data.sizes["val"]:
+        found = fit_temperature(*(subject.answers("val") if options.split != "val" else (logits, labels)))
+        temperatures[f"temperature {found:.3f}"] = found
+    panels = {}
+    for name, temperature in temperatures.items():
+        bins = reliability(*answers(logits, labels, temperature))
+        panels[name] = Bins(**bins._asdict(), error=bins.error)
+        shown = measures(logits, labels, temperature)
+        print(f"{name}: " + "  ".join(f"{measure} {value:.4f}" for measure, value in shown.items()))
+    return diagram(panels, note=f"{subject.data.name}, {options.split}: {len(labels):,} pictures in equal-mass bins")
 
 
 def mistakes(subject: Subject, options: Options) -> Figure:
@@ -253,7 +272,7 @@ def _chosen(subject: Subject, options: Options) -> list[int]:
 DRAWN: Mapping[str, Callable[[Subject, Options], Figure]] = {
     function.__name__: function
     for function in (
-        *(samples, augmentations, filters, features, confusion, mistakes, ascent),
+        *(samples, augmentations, filters, features, confusion, calibration, mistakes, ascent),
         *(gradcam, attribution, embedding),
     )
 }

@@ -1,72 +1,64 @@
-"""``python evaluate.py run=RUN_DIR``."""
+"""``python evaluate.py run=...``: test, doubt, join, use and share trained nets."""
 
 from __future__ import annotations
 
 import sys
+import textwrap
 
 from omegaconf import DictConfig, OmegaConf
 
-from cifarlab.job.configure import describe_call
-from cifarlab.job.trained import evaluate_again
-from cifarlab.result import SCHEMA, write_json, write_text
+from cifarlab.job.configure import allowed, config_parameters, describe_call
 from cifarlab.training.divergence import Diverged
 from cifarlab.verbs.command_line import leave
-from cifarlab.verbs.paths import expanded
+from cifarlab.verbs.evaluation_options import Options
+from cifarlab.verbs.reporting import say
+
+USAGE = """\
+usage: python evaluate.py run=RUN_DIR [option=value ...]    test the best weights again; writes evaluation.json
+       python evaluate.py run=SWEEP_DIR                     each finished run of a sweep, and their ensembles
+       python evaluate.py run=RUN_DIR images=PATH           classify pictures of yours
+       python evaluate.py run=RUN_DIR export=onnx           the net with its normalisation, for others
+
+Options"""
 
 
-class DataSets:
-    """Where data sets lie.
+def show_help() -> None:
+    """Print every option."""
+    from cifarlab.verbs.help import documented
 
-    Args:
-        root: folder with the data sets' own folders; as the run had it if null.
-    """
-
-    def __init__(self, *, root: str | None = None) -> None:
-        self.root = root
-
-
-class Options:
-    """What `evaluate.py` is told.
-
-    Args:
-        run: directory of a single run or of a cell of a sweep.
-        data: where the data sets lie now.
-        allow: import paths of your own models and data sets that the run's config may name.
-    """
-
-    def __init__(self, *, run: str, data: DataSets | None = None, allow: tuple[str, ...] = ()) -> None:
-        self.run = expanded(run)
-        self.root = data.root if data else None
-        self.allow = allow
+    print(USAGE)
+    for name, text in documented(Options).items():
+        says = f"{text.removesuffix('.')}."
+        if name not in ("data", "allow"):
+            says += f" Allowed: {allowed(config_parameters(Options)[name].annotation)}"
+        print(textwrap.fill(says, 118, initial_indent=f"  {name:10}  ", subsequent_indent=14 * " "))
 
 
 def evaluate(config: DictConfig) -> None:
-    """Write ``evaluation.json`` and ``report.txt`` into the run directory and print the report."""
+    """Hydra's task: what the options ask for, each file written whole; a fault is a line and an exit code."""
     try:
         given = {str(key): value for key, value in OmegaConf.to_object(config).items()}  # type: ignore[union-attr]
-        _evaluate(describe_call(Options, given, key="")())
+        options = describe_call(Options, given, key="")()
+        whole = _evaluate(options)
     except ValueError as error:
         leave(error)
     except Diverged as error:
-        print(f"diverged: {error}", file=sys.stderr)
+        say(f"diverged: {error}")
+        sys.exit(1)
+    if not whole:
         sys.exit(1)
 
 
-def _evaluate(options: Options) -> None:
-    evaluation = evaluate_again(options.run, allow=options.allow, root=options.root)
-    report = evaluation.report()
-    write_text(options.run / "report.txt", report)
-    path = options.run / "evaluation.json"
-    write_json(
-        path,
-        {
-            "schema": SCHEMA,
-            "split": "test",
-            "metrics": evaluation.metrics,
-            "classes": evaluation.classes,
-            "confusion": evaluation.confusion.tolist(),
-            "report": report,
-        },
-    )
-    print(report)
-    print(path)
+def _evaluate(options: Options) -> bool:
+    """Whether every finished run could be asked."""
+    from cifarlab.verbs import evaluating
+
+    if options.images is not None:
+        evaluating.classify(options)
+    elif options.export != "none":
+        evaluating.export(options)
+    elif options.is_one_run:
+        evaluating.one(options)
+    else:
+        return evaluating.several(options)
+    return True

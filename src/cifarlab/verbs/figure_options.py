@@ -20,6 +20,7 @@ READS: Mapping[OfVisualize, tuple[str, ...]] = {
     "filters": ("most", "rgb"),
     "features": ("split", "image", "channel", "layer", "size"),
     "confusion": ("split",),
+    "calibration": ("split",),
     "mistakes": ("split", "most"),
     "ascent": ("label", "steps", "lr", "size", "raw"),
     "gradcam": ("split", "of", "image", "label", "most", "layer"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pickle
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from lightning import Trainer
@@ -19,15 +20,17 @@ from cifarlab.job.trained import trained_net
 from cifarlab.models.transfer import Transfer
 from cifarlab.models.weights import Fit, by_part, put_in, read_weights
 from cifarlab.probes.filters import first_convolution
-from cifarlab.probes.predictions import Predictions, predict
+from cifarlab.probes.predictions import Predictions, answers, predict
 from cifarlab.training.hardware.machine import nearest
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.records.checkpoints import FOLDER
+from cifarlab.training.step.head import head_in_float32
 
 # What a figure needs of a net's weights: all, those up to a point, or the first convolution's.
 Needs = Literal["all", "beginning", "first"]
 IMAGENET_CLASSES = 1000
 MOST_FAULTS = 8
+Said = TypeVar("Said")
 
 
 class Subject(ABC):
@@ -95,6 +98,14 @@ class Subject(ABC):
 
     def predictions(self, split: str) -> Predictions:
         """What the net says about a split, with the device, precision and memory format of the run's own test."""
+        return self._ask(split, predict)
+
+    def answers(self, split: str) -> tuple[Tensor, Tensor]:
+        """Logits float32 ``(N, C)`` and labels int64 ``(N,)`` of a split, likewise, on the CPU."""
+        logits, labels = self._ask(split, answers)
+        return logits.cpu(), labels.cpu()
+
+    def _ask(self, split: str, ask: Callable[[nn.Module, Iterable[tuple[Tensor, Tensor]]], Said]) -> Said:
         net = self.net(labelled=True)
         if self.settings.channels_last:
             net = net.to(memory_format=torch.channels_last)
@@ -102,8 +113,8 @@ class Subject(ABC):
         data.trainer = trainer
         data.setup()
         net = trainer.precision_plugin.convert_module(net.to(self.device))
-        with trainer.precision_plugin.forward_context():
-            return predict(net, data.batches(split))
+        with trainer.precision_plugin.forward_context(), head_in_float32(net):
+            return ask(net, data.batches(split))
 
 
 class OfRun(Subject):

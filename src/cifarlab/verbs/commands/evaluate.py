@@ -3,8 +3,8 @@
 import hydra
 from omegaconf import DictConfig
 
-from cifarlab.verbs.command_line import CONF, call, refuse_multirun
-from cifarlab.verbs.evaluate import evaluate
+from cifarlab.verbs.command_line import CONF, asks_for_help, call, refuse_multirun
+from cifarlab.verbs.evaluate import evaluate, show_help
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")
@@ -14,8 +14,11 @@ def compose(config: DictConfig) -> None:
 
 def main() -> None:
     """``python evaluate.py`` and ``cifarlab evaluate``."""
-    refuse_multirun("evaluate.py tests one run at a time and takes no -m")
-    call(compose)
+    if asks_for_help():
+        show_help()
+    else:
+        refuse_multirun("evaluate.py takes no -m: run=SWEEP_DIR tests all runs of a sweep")
+        call(compose)
 
 
 if __name__ == "__main__":

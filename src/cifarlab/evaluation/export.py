@@ -6,7 +6,8 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from cifarlab.data.module import ImageData
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.trained import Trained
 from cifarlab.models.weights import without_weights
+from cifarlab.result import write_json
 
 Format = Literal["onnx", "torchscript", "pt2", "state_dict"]
 Input = Literal["uint8", "float"]
@@ -46,6 +48,9 @@ class Packaged(nn.Module):
         input: which of `INPUTS` it takes.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, net: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], *, input: Input) -> None:
         super().__init__()
         self.net = net
@@ -71,7 +76,8 @@ def export(trained: Trained, format: Format, *, input: Input = "uint8") -> tuple
     """
     data = trained.data
     packaged = Packaged(trained.net.cpu().float().eval(), data.mean, data.std, input=input).eval()
-    pictures = data.split("test").images[:CHECKED].cpu()
+    # Cloned: an example of an exported program is saved with all that it is a view of.
+    pictures = data.split("test").images[:CHECKED].cpu().clone()
     shown = pictures.permute(0, 2, 3, 1).contiguous() if input == "uint8" else pictures.float() / 255
     about = metadata(trained, input=None if format == "state_dict" else input)
     folder = trained.directory / "export"
@@ -102,7 +108,7 @@ def export(trained: Trained, format: Format, *, input: Input = "uint8") -> tuple
         ) from error
     finally:
         partial.unlink(missing_ok=True)
-    (folder / "net.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / f"{path.name}.json", about)
     return path, difference
 
 
@@ -114,6 +120,7 @@ def metadata(trained: Trained, *, input: Input | None) -> dict[str, Any]:
     return {
         "classes": list(data.classes),
         "input": takes.replace("H, W", f"{height}, {width}"),
+        "precision": "float32, whatever the run was trained in",
         "output": f"float32 (N, {data.num_classes}): logits; softmax makes them probabilities",
         "mean": list(data.mean),
         "std": list(data.std),
@@ -172,11 +179,11 @@ def _ask_pt2(path: Path, trained: Trained, shown: Tensor) -> np.ndarray:
 
 
 def _write_state_dict(packaged: Packaged, shown: Tensor, path: Path, about: Mapping[str, Any]) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     # Cloned: two names of one tensor are refused.
     state = {name: value.clone().contiguous() for name, value in packaged.net.state_dict().items()}
-    save_file(state, path, metadata={name: _text(value) for name, value in about.items()})
+    path.write_bytes(save(state, metadata={name: _text(value) for name, value in about.items()}))
 
 
 def _ask_state_dict(path: Path, trained: Trained, shown: Tensor) -> np.ndarray:
@@ -201,11 +208,11 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-class _quiet(warnings.catch_warnings):
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Without the exporters' own talk: `torch.jit` is deprecated, which the documents say."""
-
-    def __enter__(self) -> None:  # type: ignore[override]
-        super().__enter__()
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in ("torch.onnx", "onnxscript", "onnx_ir"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        yield

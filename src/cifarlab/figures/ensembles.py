@@ -21,7 +21,7 @@ def ensembles(lines: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Figure:
     figure, axes = canvas(7.5, 4.2)
     panel = axes[0, 0]
     for place, (name, mean, sd) in enumerate(lines[:MOST_LINES]):
-        members = np.arange(1, len(mean) + 1) + 0.03 * (place - min(len(lines), MOST_LINES) / 2)
+        members = np.arange(1, len(mean) + 1) + 0.03 * (place - (min(len(lines), MOST_LINES) - 1) / 2)
         panel.errorbar(
             members, mean, yerr=sd, fmt="o-", markersize=4, capsize=2, color=PALETTE[place], label=literal(name)
         )

@@ -290,6 +290,8 @@ def _run_folders(directory: Path) -> dict[str, Path]:
 
 def _record(name: str, folder: Path | None, cell: Mapping[str, Any]) -> Record:
     result, fault = _read_json(folder / "result.json") if folder else ({}, None)
+    if folder and isinstance(result.get("metrics"), dict):
+        result["metrics"] = {**_judged(folder, result.get("key")), **result["metrics"]}
     overrides = result.get("overrides") or cell.get("overrides") or (_composed(folder) if folder and not result else [])
     return {
         **result,
@@ -303,6 +305,15 @@ def _record(name: str, folder: Path | None, cell: Mapping[str, Any]) -> Record:
         "error": result.get("error") or fault,
         "confirms": bool(cell.get("confirms")),
     }
+
+
+def _judged(folder: Path, key: Any) -> dict[str, float]:
+    """What `evaluate.py` measured of a run's weights beside its own metrics; nothing where they are another run's."""
+    content, _ = _read_json(folder / "evaluation.json")
+    if content.get("key") != key or key is None:
+        return {}
+    sections = [content.get(name) for name in ("calibration", "shift")]
+    return {name: value for section in sections if isinstance(section, dict) for name, value in section.items()}
 
 
 def _composed(folder: Path) -> list[str]:

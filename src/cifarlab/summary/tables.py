@@ -11,6 +11,8 @@ from cifarlab.summary.statistics import STATISTICS, describe
 from cifarlab.summary.values import label
 
 METRICS = ("val/acc", "test/acc", "val/loss", "seconds")
+# What `evaluate.py` adds to them, where it was asked.
+JUDGED = ("val/nll", "val/brier", "val/ece", "val/ece_scaled", "test/nll", "test/ece", "test/ece_scaled", "test/mce")
 COLUMN = {"seconds": "seconds_total"}
 
 
@@ -36,7 +38,7 @@ def cells_table(sweep: Sweep) -> pd.DataFrame:
     done = sweep.is_finished.to_numpy()
     table["n"] = np.bincount(codes[done], minlength=len(groups))
     shared = overlap(sweep).groupby(codes).max().reindex(range(len(groups))).to_numpy()
-    for metric in METRICS:
+    for metric in (*METRICS, *(name for name in JUDGED if name in sweep.runs)):
         bounds = (0.0, 1.0) if metric.endswith("/acc") else (-np.inf, np.inf)
         statistics = describe(column(sweep, metric)[done], codes[done], len(groups), bounds, shared)
         for statistic in STATISTICS:

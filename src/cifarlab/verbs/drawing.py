@@ -18,9 +18,9 @@ from cifarlab.evaluation.calibration import answers, fit_temperature, measures, 
 from cifarlab.figures import confusion as matrix
 from cifarlab.figures import embedding as points
 from cifarlab.figures import pictures
-from cifarlab.figures.explanations import Explained, explanations
 from cifarlab.figures.calibration import Bins
 from cifarlab.figures.calibration import calibration as diagram
+from cifarlab.figures.explanations import Explained, explanations
 from cifarlab.job.configure import ConfigError, config_parameters, describe_call
 from cifarlab.models.initialization import output_layer
 from cifarlab.probes.ascent import climb

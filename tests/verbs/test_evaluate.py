@@ -24,8 +24,9 @@ from cifarlab.job.directory import reopen, write_job
 from cifarlab.job.trained import Trained
 from cifarlab.result import Result, Status
 from cifarlab.summary import load
+from cifarlab.summary.comparison import compare
 from cifarlab.summary.load import read_sweep
-from cifarlab.summary.tables import cells_table
+from cifarlab.summary.tables import cells_table, ranked_by
 from cifarlab.verbs import command_line
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,6 +113,14 @@ def test_a_sweep_is_tested_joined_and_summed_up(evaluate: Any, sweep: Path) -> N
     cells = cells_table(read_sweep(sweep)).set_index("width")
     both = table.loc[["width-4+seed-0", "width-4+seed-1"], "val/nll"]
     assert cells.loc[4, "val/nll_mean"] == pytest.approx(both.mean())
+    order = ranked_by(read_sweep(sweep), cells_table(read_sweep(sweep)), "val/nll")
+    assert order["val/nll"].is_monotonic_increasing
+    assert set(order["n"]) == {1, 2}
+    (pair,) = compare(read_sweep(sweep), "width", "val/ece").to_dict("records")
+    ece = table["val/ece"]
+    assert pair["effect"] == pytest.approx(ece["width-6+seed-0"] - ece["width-4+seed-0"])
+    with pytest.raises(ValueError, match=r"metric=test/ece: allowed here: val/acc, val/loss, val/nll"):
+        compare(read_sweep(sweep), "width", "test/ece")
     # Two of the runs by name, and one alone.
     code, out, _ = evaluate(f"run=[{sweep / 'width-4+seed-0'},{sweep / 'width-6+seed-0'}]")
     assert code == 0

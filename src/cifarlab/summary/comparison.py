@@ -11,7 +11,7 @@ import pandas as pd
 from cifarlab.summary.load import Sweep
 from cifarlab.summary.replicates import blocks, overlap
 from cifarlab.summary.statistics import holm, paired_test, pairs_needed
-from cifarlab.summary.tables import column, score
+from cifarlab.summary.tables import column, refuse_metric, score
 from cifarlab.summary.values import label
 
 COLUMNS = ("knob", "a", "b", "metric", "over", "pairs", "settings", "effect", "sd", "low", "high", "p", "p_holm")
@@ -26,14 +26,20 @@ METHOD = (
 )
 
 
-def compare(sweep: Sweep, knob: str) -> pd.DataFrame:
+def compare(sweep: Sweep, knob: str, metric: str | None = None) -> pd.DataFrame:
     """A row for each pair of values (a, b) of a knob; columns COLUMNS and NEEDED, METHOD says how.
 
+    Args:
+        metric: of validation; what settings are ranked by unless given.
+
     Raises:
-        ValueError: the knob is unknown, is a seed, has one value only, or no two runs make a pair.
+        ValueError: the knob is unknown, is a seed, has one value only, or no two runs make a pair; or no run has the
+            metric.
     """
     _refuse(sweep, knob)
-    metric = score(sweep)
+    if metric is not None:
+        refuse_metric(sweep, metric)
+    metric = metric or score(sweep)
     grid = _paired(sweep, knob, metric)
     shared = float(overlap(sweep).max())
     rows = []

@@ -53,6 +53,28 @@ def score(sweep: Sweep) -> str:
     return "test/acc" if tested and not measured else "val/acc"
 
 
+def ranked_by(sweep: Sweep, cells: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Axes, `n`, mean and standard deviation of a metric of validation, the best setting first: accuracies from above,
+    everything else from below."""
+    refuse_metric(sweep, metric)
+    order = cells[cells["n"] > 0].sort_values(f"{metric}_mean", ascending=not metric.endswith("/acc"), kind="stable")
+    shown = order[[*sweep.axes, "n", f"{metric}_mean", f"{metric}_sd"]]
+    return shown.rename(columns={f"{metric}_mean": metric, f"{metric}_sd": "sd"})
+
+
+def refuse_metric(sweep: Sweep, metric: str) -> None:
+    """Settings are ranked and compared by what was measured on validation.
+
+    Raises:
+        ValueError: the metric is of another split, or no finished run has it.
+    """
+    names = [name for name in (*METRICS, *JUDGED) if name.startswith("val/")]
+    known = [name for name in names if column(sweep, name)[sweep.is_finished].notna().any()]
+    if metric not in known:
+        more = "" if "val/ece" in known else "; evaluate.py run=SWEEP_DIR measures calibration"
+        raise ValueError(f"metric={metric}: allowed here: {', '.join(known) or 'none'}{more}")
+
+
 def ranked(cells: pd.DataFrame) -> pd.DataFrame:
     """The settings by mean validation accuracy, the best first, and last those without a finished run; as met, where
     nothing was held out for validation."""

@@ -13,19 +13,22 @@ from rich.table import Table
 from cifarlab.summary.comparison import about, brief
 from cifarlab.summary.findings import Findings, counts, in_one_column, ranking, verdict
 from cifarlab.summary.markdown import cell_text
+from cifarlab.summary.tables import ranked_by
 
 SHOWN = 12
 LESS = ("low", "high", "val/loss", "seconds")  # columns that a narrow terminal does without
 WIDE = 140  # columns of text where the output is no terminal
 
 
-def report(findings: Findings) -> None:
-    """Print what was found."""
+def report(findings: Findings, metric: str | None = None) -> None:
+    """Print what was found; with a metric of validation, the settings by it too."""
     console = Console() if sys.stdout.isatty() else Console(width=WIDE)
     console.print(f"[bold]{escape(findings.sweep.name)}[/bold]  {escape(counts(findings.sweep))}")
     for part in findings.parts or (findings,):
         of = f"{part.sweep.name}: settings" if findings.parts else "Settings"
         _print(console, f"{of} by validation", ranking(part), part.sweep.axes)
+    if metric is not None:
+        _print(console, f"Settings by {metric}", ranked_by(findings.sweep, findings.cells, metric), findings.sweep.axes)
     if findings.comparison is not None:
         _print(console, f"Comparison: {about(findings.comparison)}", brief(findings.comparison))
     for sentence in verdict(findings):

@@ -19,7 +19,7 @@ from cifarlab.summary.load import read_sweep
 from cifarlab.summary.markdown import markdown
 from cifarlab.summary.page import page
 from cifarlab.summary.plots import chosen, draw, usual
-from cifarlab.summary.tables import cells_table
+from cifarlab.summary.tables import cells_table, refuse_metric
 
 
 def summarize(sweep_dir: str | Path, compare: str | None = None, figures: Sequence[str] = ()) -> Path:
@@ -48,12 +48,15 @@ def write_summary(
     figures: Sequence[str],
     beside: Sequence[str | Path] = (),
     table: str | None = None,
+    metric: str | None = None,
 ) -> tuple[Path | None, Findings]:
     """`summarize`, with what was found. Where the folder takes nothing, there is no path, and a warning says why."""
     sweep = read_sweep(sweep_dir, *beside)
     histories = read_histories(sweep.directory, sweep.runs["name"])
     names = list(dict.fromkeys([*usual(sweep, histories), *chosen(sweep, [*sweep.figures, *figures])]))
-    comparison = compare_values(sweep, compare) if compare else None
+    if metric is not None:
+        refuse_metric(sweep, metric)
+    comparison = compare_values(sweep, compare, metric) if compare else None
     cells = cells_table(sweep)
 
     contents = {"runs.csv": csv_text(sweep.all_runs), "cells.csv": csv_text(cells)}

@@ -83,7 +83,7 @@ def _put_away(found: Corrupted, directory: Path, seed: int, data: str) -> dict[s
     rows = [row._asdict() for row in found.rows]
     whose = "+".join(sorted(set(found.sources)))
     write_bytes(directory / "corruptions.csv", csv_text(pd.DataFrame(rows)))
-    note = f"{data}, {whose} corruptions: mean error {found.mean_error:.4f}"
+    note = f"{data}, corruptions ({whose}): mean error {found.mean_error:.4f}"
     names = [row.corruption for row in found.rows[::5]]
     (directory / "figures").mkdir(exist_ok=True)
     drawn = heatmap(found.accuracy, names, clean=found.clean, note=note)

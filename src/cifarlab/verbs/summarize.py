@@ -10,7 +10,8 @@ from cifarlab.figures import OF_A_SWEEP
 from cifarlab.verbs.paths import expanded
 
 HELP = f"""\
-usage: python summarize.py SWEEP_DIR [SWEEP_DIR ...] [compare=KNOB] [figures=[NAME,...]] [table=latex] [watch=true]
+usage: python summarize.py SWEEP_DIR [SWEEP_DIR ...] [compare=KNOB] [metric=val/NAME] [figures=[NAME,...]]
+       [table=latex] [watch=true]
 
 Rebuilds SWEEP_DIR/summary/ from whatever runs exist: runs.csv (a row a run), cells.csv (a row a setting: mean and
 standard deviation over its seeds, from three on with a 95 % interval), summary.md, index.html and the figures.
@@ -18,6 +19,8 @@ SWEEP_DIR is a sweep's folder (multirun/NAME) or any folder of runs (outputs). S
 folder A+B beside them.
 
   compare=KNOB        compare the values of a knob in pairs, over all runs that are alike in everything else
+  metric=val/NAME     what compare= compares, and a table of the settings by it: val/loss, or val/ece and others that
+                      evaluate.py has measured
   figures=[NAME,...]  further figures: {", ".join(OF_A_SWEEP)} (X, Y, Z: swept knobs)
   table=latex         also table.tex, the settings for a paper (booktabs)
   watch=true          only look: the runs of a sweep that goes on, with their epochs, until all have ended
@@ -41,6 +44,7 @@ class Arguments:
     compare: str | None = None
     figures: list[str] = field(default_factory=list)
     table: str | None = None
+    metric: str | None = None
     watch: bool = False
 
 
@@ -60,6 +64,8 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
             compare = value
         elif given and key == "figures":
             figures = [name.strip(" '\"") for name in value.strip("[] ").split(",") if name.strip()]
+        elif given and key == "metric":
+            others[key] = value
         elif given and key in ALLOWED:
             if value not in ALLOWED[key]:
                 raise UsageError(f"{key}={value}: allowed: {', '.join(ALLOWED[key])}")
@@ -76,7 +82,14 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     if compare == "":
         raise UsageError("compare= needs the name of a knob")
     directories = tuple(str(expanded(path)) for path in paths)
-    return Arguments(sweep_dirs=directories, compare=compare, figures=figures, table=others.get("table"), watch=watch)
+    return Arguments(
+        sweep_dirs=directories,
+        compare=compare,
+        figures=figures,
+        table=others.get("table"),
+        metric=others.get("metric"),
+        watch=watch,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,11 +115,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             watch(parsed.sweep_dirs[0])
             return 0
         first, *others = parsed.sweep_dirs
-        path, findings = write_summary(first, parsed.compare, parsed.figures, others, parsed.table)
+        path, findings = write_summary(first, parsed.compare, parsed.figures, others, parsed.table, parsed.metric)
     except (ValueError, OSError) as error:
         print(f"summarize: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) and not isinstance(error, NothingFound) else 1
-    report(findings)
+    report(findings, parsed.metric)
     if path is None:
         return 1
     print(path)

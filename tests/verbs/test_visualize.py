@@ -377,6 +377,9 @@ def test_explanations_of_a_picture_a_class_and_the_mistakes(visualize, run, open
     assert [
         int(line[6:].partition(":")[0]) for line in out.splitlines() if line.startswith("image=")
     ] == wanted.tolist()
+    for of, given in (("picture", "label=3"), ("picture", "most=2"), ("class", "image=3"), ("mistakes", "label=3")):
+        code, _, err = visualize(f"run={run}", "figure=gradcam", f"of={of}", given)
+        assert (code, f"{given}: figure=gradcam of={of} with run= does not read it" in err) == (2, True), err
     for given, message in (
         ("label=10", "label=10: allowed: an integer from 0 to 9"),
         ("image=100", "image=100: allowed"),

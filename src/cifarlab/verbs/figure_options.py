@@ -27,6 +27,8 @@ READS: Mapping[OfVisualize, tuple[str, ...]] = {
     "attribution": ("split", "of", "image", "label", "most"),
     "embedding": ("split", "most"),
 }
+# What says which answers are explained, by the value of `of`.
+CHOOSES = {"picture": ("image",), "class": ("label", "most"), "mistakes": ("most",)}
 OF_ANY = ("figure", "run", "seed", "allow")
 OF_A_NET = ("weights", "classes")
 WITHOUT_WEIGHTS = ("samples", "augmentations", "curves")
@@ -140,6 +142,11 @@ def _unread(config: DictConfig, typed: Mapping[str, str], values: Mapping[str, A
     read = [*OF_ANY, *READS[figure]] if figure in get_args(OfVisualize) else list(NAMES)
     if not beside_run and figure not in WITHOUT_WEIGHTS:
         read += OF_A_NET
+    of = str(values.get("of", "picture"))
+    if figure in get_args(OfVisualize) and "of" in read and of in CHOOSES:
+        unread = {name for names in CHOOSES.values() for name in names} - set(CHOOSES[of])
+        read = [name for name in read if name not in unread]
+        figure = f"{figure} of={of}"
     shown = f"figure={figure} with run=" if beside_run else f"figure={figure}"
     faults = [
         f"{key}={text}: {shown} does not read it; it reads {', '.join(read)}"

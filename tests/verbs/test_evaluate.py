@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import runpy
 import shutil
@@ -20,6 +21,7 @@ from safetensors import safe_open
 
 from cifarlab.data.pictures import read_picture
 from cifarlab.evaluation.export import Packaged
+from cifarlab.evaluation.record import Record
 from cifarlab.job.directory import reopen, write_job
 from cifarlab.job.trained import Trained
 from cifarlab.result import Result, Status
@@ -88,6 +90,21 @@ def test_a_run_s_own_numbers_stay_and_its_calibration_stands_beside(evaluate: An
     assert found["val/nll_scaled"] <= found["val/nll"]
     assert len(content["per_class"]) == 10
     assert f"scaled: by the temperature {found['temperature']:.4f}, fitted on validation" in out
+
+
+def test_what_a_directory_does_not_take_is_printed_all_the_same(
+    evaluate: Any, sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = sweep / "width-4+seed-0"
+
+    def refuse(self: Record, directory: Path) -> Path:
+        raise PermissionError(errno.EACCES, "Permission denied", str(directory / "evaluation.json"))
+
+    monkeypatch.setattr(Record, "write", refuse)
+    code, out, err = evaluate(f"run={run}")
+    assert (code, err) == (1, f"[Errno 13] Permission denied: '{run / 'evaluation.json'}'\n")
+    assert "macro avg" in out
+    assert "Calibration" in out
 
 
 def test_a_sweep_is_tested_joined_and_summed_up(evaluate: Any, sweep: Path) -> None:

@@ -45,6 +45,9 @@ def evaluate(config: DictConfig) -> None:
     except Diverged as error:
         say(f"diverged: {error}")
         sys.exit(1)
+    except OSError as error:  # a colleague's run, a full disk: what could be printed is
+        say(str(error))
+        sys.exit(1)
     if not whole:
         sys.exit(1)
 

@@ -41,7 +41,7 @@ def one(options: Options) -> None:
     if result is None or result.status != Status.FINISHED:
         how = "has not ended" if result is None else f"ended as {result.status}"
         say(f"{directory}: the run {how}; these are the best weights that it has left")
-    record, path = _record(directory, options)
+    record = _asked(directory, options)
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return  # the first process speaks for all devices
     print(record.test.report())
@@ -52,11 +52,11 @@ def one(options: Options) -> None:
         table("By class, on test", record.details["per_class"])
     if record.shift:
         table(f"shift={options.shift}", [{"measure": name, "value": value} for name, value in record.shift.items()])
-    print(path)
+    print(record.write(directory))  # last: what a colleague's directory does not take has been printed
 
 
-def _record(directory: Path, options: Options) -> tuple[Record, Path]:
-    """Ask the net all that was asked for, and write it into the run's directory."""
+def _asked(directory: Path, options: Options) -> Record:
+    """Ask the net all that was asked for."""
     trained = Trained(directory, allow=options.allow, root=options.root)
     record = evaluated(trained, per_class=options.per_class)
     if options.shift == "cifar10.1":
@@ -71,7 +71,7 @@ def _record(directory: Path, options: Options) -> tuple[Record, Path]:
         )
         record.shift = found.metrics()
         record.details["corruptions"] = _put_away(found, directory, options.seed, str(trained.data.name))
-    return record, record.write(directory)
+    return record
 
 
 def _watched(names: list[str]) -> Iterable[str]:
@@ -120,8 +120,9 @@ def several(options: Options) -> bool:
     members, rows, failed = [], [], 0
     for run, setting in zip(runs, settings_in_words(runs), strict=True):
         try:
-            record, _ = _record(run.directory, options)
-        except (ValueError, Diverged) as error:
+            record = _asked(run.directory, options)
+            record.write(run.directory)
+        except (ValueError, Diverged, OSError) as error:
             say(f"{run.directory}: left out: {str(error).splitlines()[0]}")
             failed += 1
             continue

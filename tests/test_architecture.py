@@ -21,13 +21,14 @@ FLOORS = {
     "figures": 0,
     "probes": 0,
     "result": 0,
-    "training": 1,
-    "summary": 1,
-    "job": 2,
-    "evaluation": 3,
-    "sweeps": 3,
-    "verbs": 4,
-    "__main__": 5,
+    "heartbeat": 1,
+    "training": 2,
+    "summary": 2,
+    "job": 3,
+    "evaluation": 4,
+    "sweeps": 4,
+    "verbs": 5,
+    "__main__": 6,
 }
 KNOWS_HYDRA = {"sweeps", "verbs"}
 HEAVY = ("torch", "torchvision", "lightning", "timm", "hydra")

@@ -67,7 +67,7 @@ def test_it_trains(compose_job: MakeJob, tmp_path: Path, name: str) -> None:
     """A single run, or the first cell of a grid; in float32 and narrow, on a few digits."""
     size = SMALL.get(name, ("++width=4",))
     job = compose_job(f"experiment={name}", *first_cell(name), *SHORT, *size)
-    result = job.execute(tmp_path, keep_bar=False)
+    result = job.execute(tmp_path, aloud=False)
     assert (result.status, result.error) == ("finished", None)
     assert result.epochs == job.settings.epochs
     assert {"train/loss", "test/loss", "test/acc"} <= set(result.metrics)

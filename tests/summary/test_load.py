@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from cifarlab.heartbeat import Heartbeat
 from cifarlab.summary import load
 from cifarlab.summary.load import NothingFound, read_sweep
 
@@ -132,3 +133,17 @@ def test_an_empty_or_wrong_directory_is_refused_with_what_is_expected(tmp_path, 
     make_run(tmp_path / "single", {"blocks": 1}, 0.5)
     with pytest.raises(NothingFound, match="single run; give the folder that holds the runs"):
         load(tmp_path / "single")
+
+
+def test_a_cell_at_work_is_running_and_neither_missing_nor_lost(make_sweep):
+    folder = make_sweep({"blocks": [1, 2], "seed": [0, 1]}, lambda knobs: 0.5)
+    fresh, resumed, done = (folder / name for name in ("blocks-1+seed-0", "blocks-1+seed-1", "blocks-2+seed-0"))
+    (fresh / "result.json").unlink()
+    stopped = json.loads((resumed / "result.json").read_text()) | {"status": "interrupted"}
+    (resumed / "result.json").write_text(json.dumps(stopped))
+    for run in (fresh, resumed, done):  # `done` has written its result and not yet taken its heartbeat away
+        Heartbeat(run, 12).beat(0)
+    sweep = read_sweep(folder)
+    assert sweep.runs["status"].tolist() == ["running, epoch 0/12"] * 2 + ["finished"] * 2
+    assert sweep.states.tolist() == ["running", "running", "finished", "finished"]
+    assert sweep.is_lost.tolist() == [False] * 4

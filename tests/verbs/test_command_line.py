@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from cifarlab.job.configure import ConfigError
+from cifarlab.result import Status
 from cifarlab.verbs import command_line, evaluate, figure_options, summarize
 from cifarlab.verbs.command_line import prepare, quote_path, register_resolvers
+from cifarlab.verbs.train import what_next
 
 TrainPy = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -261,6 +263,9 @@ def test_a_stopped_run_goes_on_by_resume_or_in_its_own_directory(
 ) -> None:
     command = (*TINY, "epochs=3")
     assert train_py(*command, "hydra.run.dir=whole").code == 0
+    assert what_next(Status.FINISHED, tmp_path / "a b")[1].endswith(f" run='{tmp_path / 'a b'}'")
+    assert what_next(Status.INTERRUPTED, Path.cwd() / "x")[1].endswith("resume=x")
+    assert what_next(Status.DIVERGED, Path.cwd() / "x") == ["directory x"]
     from cifarlab.training.records.recorder import Recorder
 
     real = Recorder.on_train_epoch_end

@@ -225,8 +225,8 @@ class Job:
         self.parts["schedule"](optimizer, Budget(settings.epochs, steps_per_epoch=1000))
         return counted
 
-    def execute(self, directory: Path, *, keep_bar: bool = True, watch: Watch | None = None) -> Result:
-        """Build the objects and run; the bar vanishes with the run unless it is kept, a watch may stop it."""
+    def execute(self, directory: Path, *, aloud: bool = True, watch: Watch | None = None) -> Result:
+        """Build the objects and run; aloud on the terminal or not; a watch may stop it."""
         settings = self.settings
         return run(
             directory,
@@ -249,7 +249,7 @@ class Job:
             loggers=self.parts["logger"](),
             checkpoints="all" if settings.checkpoints == "auto" else settings.checkpoints,
             figures=[name for name in settings.figures if name in OF_A_RUN],
-            keep_bar=keep_bar,
+            aloud=aloud,
             watch=watch,
             parent=settings.parent,
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from cifarlab.heartbeat import RUNNING
 from cifarlab.summary.load import STATUSES, Sweep
 from cifarlab.summary.noise import Noise, seed_noise, statistic, which_is_better
 from cifarlab.summary.replicates import CORRECTED, in_words, overlap
@@ -130,7 +131,7 @@ def versions(sweep: Sweep) -> list[str]:
 
 def counts(sweep: Sweep) -> str:
     """`12 runs: 11 finished, 1 failed`."""
-    found = sweep.runs["status"].value_counts()
+    found = sweep.states.value_counts()
     known = [status for status in (*STATUSES, *found.index) if status in found]
     return f"{len(sweep.runs)} runs: " + ", ".join(f"{found[status]} {status}" for status in dict.fromkeys(known))
 
@@ -202,7 +203,7 @@ def ranking(findings: Findings) -> pd.DataFrame:
     rows = findings.order
     shown = pd.DataFrame({axis: rows[axis] for axis in findings.sweep.axes}, index=rows.index)
     shown["n"] = rows["n"]
-    lost = rows[[status for status in STATUSES if status not in ("finished", "pruned")]].sum(axis=1)
+    lost = rows[[status for status in STATUSES if status not in ("finished", "pruned", RUNNING)]].sum(axis=1)
     if lost.any():
         shown["not finished"] = lost
     metric = score(findings.sweep)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from cifarlab.heartbeat import RUNNING, how_far
 from cifarlab.result import is_replicate
 from cifarlab.summary.knobs import Record, axes_and_others, fill_groups, knob_name, knobs_of
 from cifarlab.summary.together import join
@@ -22,7 +23,7 @@ from cifarlab.summary.values import absent, label, numeric, ordered, parse, plai
 CORE = ("name", "status", "key", "group", "seed")
 FACTS = ("epochs", "images_per_second", "parameters", "flops", "peak_memory_bytes", "device", "precision")
 TIMES = ("started", "finished")
-STATUSES = ("finished", "failed", "diverged", "interrupted", "missing", "pruned")
+STATUSES = ("finished", "failed", "diverged", "interrupted", "missing", "pruned", RUNNING)
 
 
 _NOTHING = (
@@ -103,9 +104,14 @@ class Sweep:
         return replace(part, _codes={})
 
     @property
+    def states(self) -> pd.Series:
+        """(runs,) text: the status of each without how far it is, one of `STATUSES`."""
+        return self.runs["status"].str.partition(",")[0]
+
+    @property
     def is_lost(self) -> pd.Series:
-        """(runs,) bool: neither finished nor, as a search does, stopped on purpose."""
-        return ~self.runs["status"].isin(["finished", "pruned"])
+        """(runs,) bool: neither finished, nor at work, nor, as a search does, stopped on purpose."""
+        return ~self.states.isin(["finished", "pruned", RUNNING])
 
     def labels(self, knob: str) -> list[str]:
         """The values of a knob as text: numbers by size, words as they were written in the command."""
@@ -145,9 +151,9 @@ def load(sweep_dir: str | Path) -> pd.DataFrame:
     folder yet. Columns: `name status key group seed`, the swept knobs, every other knob, each metric under its own name
     (`val/acc`), `selected_by selected_epoch`, `seconds_data ... seconds_total`, `epochs images_per_second parameters
     flops peak_memory_bytes device precision started finished error`, and where the best setting was trained
-    again with fresh seeds `confirms`, which is true of these runs. A run without result is `missing`. A knob that is
-    `null` reads `null`; an empty cell means that the run has no such knob. Where two
-    columns would share a name the later one is called `metric.NAME` or `result.NAME`.
+    again with fresh seeds `confirms`, which is true of these runs. A run without result is `missing`, one at
+    work `running, epoch 4/12`. A knob that is `null` reads `null`; an empty cell means that the run has no such knob.
+    Where two columns would share a name the later one is called `metric.NAME` or `result.NAME`.
 
     Raises:
         NothingFound: (a ValueError) the directory holds no run, or is itself a run.
@@ -292,11 +298,14 @@ def _record(name: str, folder: Path | None, cell: Mapping[str, Any]) -> Record:
     result, fault = _read_json(folder / "result.json") if folder else ({}, None)
     if folder and isinstance(result.get("metrics"), dict):
         result["metrics"] = {**_judged(folder, result.get("key")), **result["metrics"]}
+    # A cell that was interrupted keeps that result while it is gone on with.
+    ended = result.get("status") in ("finished", "diverged", "pruned")
+    running = how_far(folder) if folder and not ended else None
     overrides = result.get("overrides") or cell.get("overrides") or (_composed(folder) if folder and not result else [])
     return {
         **result,
         "name": name,
-        "status": result.get("status", "missing"),
+        "status": running or result.get("status", "missing"),
         "key": result.get("key", cell.get("key")),
         "group": cell.get("confirms") or result.get("group", cell.get("group")),
         "overrides": dict(_split(str(override)) for override in overrides),

@@ -106,7 +106,7 @@ def chart(name: OfSweep, content: object) -> str:
 def header(findings: Findings, drawn: Iterable[OfSweep]) -> str:
     """Name, counts by status, commands and the way to each part."""
     sweep = findings.sweep
-    found = sweep.runs["status"].value_counts()
+    found = sweep.states.value_counts()
     badges = "".join(
         f'<span class="badge {status if status in STATUSES else ""}">{found[status]} {escape(str(status))}</span>'
         for status in dict.fromkeys([*(name for name in STATUSES if name in found), *found.index])

@@ -32,7 +32,7 @@ def cells_table(sweep: Sweep) -> pd.DataFrame:
     codes, groups = pd.factorize(sweep.runs["group"])
     first = sweep.runs.groupby("group", sort=False)[list(sweep.knobs)].first()
     table = first.reset_index(drop=True)
-    status = sweep.runs["status"].to_numpy()
+    status = sweep.states.to_numpy()
     for name in STATUSES:
         table["n" if name == "finished" else name] = np.bincount(codes[status == name], minlength=len(groups))
     done = sweep.is_finished.to_numpy()

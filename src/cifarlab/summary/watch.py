@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from cifarlab.heartbeat import RUNNING
 from cifarlab.summary.findings import counts
 from cifarlab.summary.history import read_history
 from cifarlab.summary.load import Sweep, read_sweep
@@ -25,7 +26,7 @@ def watch(sweep_dir: str | Path, console: Console | None = None, wait: Callable[
     sweep = read_sweep(sweep_dir)
     with Live(view(sweep), console=console, auto_refresh=False) as live:
         try:
-            while (sweep.runs["status"] == "missing").any():
+            while sweep.states.isin(["missing", RUNNING]).any():
                 wait(SECONDS)
                 sweep = read_sweep(sweep_dir)
                 live.update(view(sweep), refresh=True)
@@ -41,13 +42,14 @@ def view(sweep: Sweep) -> Group:
     values = column(sweep, score(sweep))
     rows = []
     for name, status, value in zip(sweep.runs["name"], sweep.runs["status"], values, strict=True):
-        history = read_history(sweep.directory / name / "history.csv") if status == "missing" else {}
+        at_work = status.startswith(RUNNING)
+        history = read_history(sweep.directory / name / "history.csv") if at_work or status == "missing" else {}
         epochs = max((len(each) for each in history.values()), default=0)
-        begun = (sweep.directory / name).is_dir() and status == "missing"
+        begun = at_work or ((sweep.directory / name).is_dir() and status == "missing")
         if begun or status != "missing":
             last = history.get(score(sweep))
             shown = value if last is None else last[-1]
-            rows.append((begun, name, f"running, {epochs} epochs done" if begun else status, shown))
+            rows.append((begun, name, f"running, {epochs} epochs done" if begun and not at_work else status, shown))
     for _, name, stands, shown in sorted(rows, key=lambda row: row[0])[-SHOWN:]:
         table.add_row(escape(name), stands, f"{shown:.4f}" if shown == shown else "")
     return Group(f"{escape(sweep.name)}  {counts(sweep)}", table)

@@ -23,6 +23,7 @@ from cifarlab.data.module import ImageData
 from cifarlab.data.seeds import Seeds
 from cifarlab.figures.confusion import confusion
 from cifarlab.figures.curves import curves
+from cifarlab.heartbeat import Heartbeat
 from cifarlab.models.weights import without_weights
 from cifarlab.result import FILE, Identity, Result, Status, write_text
 from cifarlab.training.divergence import Diverged, StopWhenDiverged, is_overflow
@@ -38,6 +39,7 @@ from cifarlab.training.hardware.device import (
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.penalties import NoPenalty, Penalty
 from cifarlab.training.recipe import Recipe
+from cifarlab.training.records.bar import Bar
 from cifarlab.training.records.checkpoints import check_checkpoints, discard, remove_half_written
 from cifarlab.training.records.clock import Clock
 from cifarlab.training.records.environment import write_environment
@@ -45,6 +47,7 @@ from cifarlab.training.records.inheritance import Entrance, Parent, inherit
 from cifarlab.training.records.interruption import Interrupted, raising_on_signals
 from cifarlab.training.records.loggers import Loggers, RunLogger, going_on_without
 from cifarlab.training.records.recorder import Recorder
+from cifarlab.training.records.telling import opening
 from cifarlab.training.records.watching import Pruned, Watch
 from cifarlab.training.step.classifier import Classifier, MakeOptimizer, MakeSchedule
 from cifarlab.training.step.ema import WeightEMA
@@ -71,7 +74,7 @@ def run(
     loggers: Loggers | None = None,
     checkpoints: Keep = "all",
     figures: Sequence[str] = ("curves", "confusion"),
-    keep_bar: bool = True,
+    aloud: bool = True,
     watch: Watch | None = None,
     parent: Parent | None = None,
 ) -> Result:
@@ -95,7 +98,7 @@ def run(
         loggers: where curves go besides ``history.csv``.
         checkpoints: what a finished run keeps.
         figures: of ``curves`` and ``confusion``.
-        keep_bar: the progress bar stays on the terminal when the run has ended.
+        aloud: say on the terminal what is trained where, and each epoch in a line.
         parent: a finished run that this one goes on from where it has not begun: with its weights, momenta and
             epochs, and with the schedule of this run's own length from there on.
         watch: told of every epoch and its metrics; the run ends as ``pruned``, untested, where it says so.
@@ -115,7 +118,7 @@ def run(
     evaluation: Evaluation | None = None
     with raising_on_signals() as ignore_signals:
         try:
-            sitting.begin(loggers or Loggers(), record, keep_bar=keep_bar)
+            sitting.begin(loggers or Loggers(), record, aloud=aloud)
             classifier = _prepare(sitting, seeds, net, data, optimizer, schedule, penalty, record)
             _fit(sitting, classifier, data, record)
             evaluation = _evaluate(sitting, classifier, data)
@@ -156,6 +159,7 @@ class _Sitting:
     seconds_data: float = 0.0
     loggers: list[RunLogger] = field(default_factory=list)
     trainer: Trainer | None = None
+    aloud: bool = False
 
     def __post_init__(self) -> None:
         self.started = _timestamp()
@@ -163,12 +167,20 @@ class _Sitting:
         recipe = self.recipe
         self.phases = TwoPhases(recipe.finetune, recipe.epochs) if recipe.finetune is not None else None
         self.average = WeightEMA(decay=recipe.ema) if recipe.ema is not None else None
+        self.heartbeat = Heartbeat(self.directory, recipe.epochs)
         self.recorder = Recorder(
-            self.directory, self.key, self.clock, phases=self.phases, average=self.average, watch=self.watch
+            self.directory,
+            self.key,
+            self.clock,
+            self.heartbeat,
+            phases=self.phases,
+            average=self.average,
+            watch=self.watch,
         )
 
-    def begin(self, loggers: Loggers, record: Result, *, keep_bar: bool) -> None:
+    def begin(self, loggers: Loggers, record: Result, *, aloud: bool) -> None:
         """Make the Trainer and the loggers, and write down where the run takes place."""
+        self.recorder.aloud = self.aloud = aloud
         share_threads(self.settings.devices)
         self.loggers = loggers.make(self.directory)
         callbacks = [
@@ -185,7 +197,7 @@ class _Sitting:
             self.directory,
             [callback for callback in callbacks if callback is not None],
             self.loggers,
-            keep_bar=keep_bar,
+            bar=Bar(self.recorder.history),
         )
         record.device = device_name(self.device)
         reset_peak_memory(self.device)
@@ -199,6 +211,7 @@ class _Sitting:
                 goes_on=self.goes_on,
             )
             record.sittings, record.started = sittings.count, sittings.started
+            self.heartbeat.beat(0)
 
     @property
     def device(self) -> torch.device:
@@ -244,6 +257,17 @@ def _prepare(
         raise ValueError("early_stopping needs a validation split; set data.val_fraction above 0")
     counted = cost(make_net, data.num_classes, data.image_size)
     record.parameters, record.flops = counted.parameters, counted.flops
+    if sitting.aloud and sitting.is_first_process:
+        print(
+            opening(
+                sitting.directory,
+                knobs=record.knobs,
+                parameters=counted.parameters,
+                sizes=data.sizes,
+                device=str(record.device),
+                precision=sitting.settings.resolved_precision,
+            )
+        )
     lightning.seed_everything(seeds.init % 2**32, verbose=False)
     with without_weights() if sitting.goes_on else nullcontext():
         net = make_net(data.num_classes)
@@ -315,6 +339,7 @@ def _put_away(
         record.status, record.error = Status.FAILED, f"{FILE} could not be written: {error}"
         log.warning(record.error)
         return
+    sitting.heartbeat.end()
     for logger in sitting.loggers:
         logger.log_run(record.knobs, record.metrics)
     if evaluation is not None:

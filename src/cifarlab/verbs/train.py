@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ def train(config: DictConfig) -> Result:
             done = job.execute(directory)
         except ValueError as error:  # the checkpoints that are there cannot be gone on with
             leave(error)
-    return finish(done)
+    return finish(done, directory)
 
 
 def refuse_what_a_sweep_does(job: Job, of_hydra: Sequence[str]) -> None:
@@ -130,20 +131,41 @@ def resume() -> None:
     if done is None:
         check_machine(job)  # it may be another one than the run was begun on
         done = job.execute(directory, watch=watch_of(job, directory))
-    finish(done)
+    finish(done, directory)
 
 
-def finish(result: Result) -> Result:
-    """Say how a single run ended; anything but ``finished`` or, at a search's wish, ``pruned`` is exit code 1."""
+def finish(result: Result, directory: Path) -> Result:
+    """Say how a single run ended, where it lies and what can be done next.
+
+    Anything but ``finished`` or, at a search's wish, ``pruned`` is exit code 1.
+    """
     failed = result.status not in (Status.FINISHED, Status.PRUNED)
     if os.environ.get("LOCAL_RANK", "0") != "0":
         sys.exit(failed)  # the first process speaks for all devices
     shown = "  ".join(f"{name} {value:.4f}" for name, value in sorted(result.metrics.items()) if "/acc" in name)
     print(f"{result.status}  {shown}  {result.seconds.get('total', 0.0):.1f} s")
+    print("\n".join(what_next(result.status, directory)))
     if failed:
         print(result.error or "", file=sys.stderr)
         sys.exit(1)
     return result
+
+
+def what_next(status: Status, directory: Path) -> list[str]:
+    """The last lines of a run: its directory, and the commands that go on from how it ended."""
+    if directory.is_relative_to(Path.cwd()):
+        directory = directory.relative_to(Path.cwd())
+    here = shlex.quote(str(directory))
+    verb = "cifarlab {}" if Path(sys.argv[0]).parent.name == "commands" else "python {}.py"
+    commands = {
+        Status.FINISHED: [
+            f"{verb.format('evaluate')} run={here}",
+            f"{verb.format('visualize')} run={here} figure=filters",
+        ],
+        Status.INTERRUPTED: [f"{verb.format('train')} resume={here}"],
+    }
+    found = commands.get(status, [])
+    return [f"directory {directory}", *(f"{'' if number else 'next':9} {line}" for number, line in enumerate(found))]
 
 
 def _remove_if_unused(directory: Path) -> None:

@@ -52,7 +52,7 @@ class OneByOne(CellLauncher):
             job = cell.planned.job
             try:
                 with raising_on_signals():
-                    job.execute(cell.directory, keep_bar=False, watch=watch_of(job, cell.directory))
+                    job.execute(cell.directory, aloud=False, watch=watch_of(job, cell.directory))
             except Interrupted as reason:
                 self.stop_requests += 1
                 return f"stopped by {reason}"

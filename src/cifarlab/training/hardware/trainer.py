@@ -16,7 +16,6 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger
 
 from cifarlab.training.hardware.device import resolve_precision
-from cifarlab.training.records.bar import Bar
 
 # 32 and 64 are numbers, as the command line reads them.
 Precision = Literal["auto", 32, 64, "32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
@@ -45,7 +44,7 @@ class TrainerSettings:
             ``auto`` does so where it can and says where it cannot, ``true`` refuses there.
         compile: ``torch.compile`` the net for training; ``auto`` where the run is recorded, and long enough to gain.
         deterministic: refuse operations whose result depends on their order (slower on a GPU).
-        progress_bar: show Lightning's bar.
+        progress_bar: show Lightning's bar; each epoch has its line without it too.
     """
 
     version = 2  # of `precision`: metrics are of logits in float32, and ties count against the net
@@ -108,8 +107,7 @@ class TrainerSettings:
         directory: Path,
         callbacks: Sequence[Callback] = (),
         loggers: Sequence[Logger] = (),
-        *,
-        keep_bar: bool = True,
+        bar: Callback | None = None,
     ) -> Trainer:
         """A Trainer that writes nothing of its own: checkpoints and records are callbacks of ours.
 
@@ -118,13 +116,13 @@ class TrainerSettings:
             directory: the run directory.
             callbacks: ours; Lightning's own checkpoints are off.
             loggers: where curves go.
-            keep_bar: leave a line an epoch on the terminal.
+            bar: the progress bar, shown where the settings want one.
 
         Raises:
             ValueError: Lightning would compute in another precision than was asked for.
         """
         _silence_lightning()
-        bar = [Bar(leave=keep_bar)] if self.progress_bar else []
+        bars = [bar] if bar is not None and self.progress_bar else []
         trainer = Trainer(
             max_epochs=max_epochs,
             accelerator=self.device_type,
@@ -135,11 +133,11 @@ class TrainerSettings:
             precision=self.resolved_precision,  # type: ignore[arg-type]
             deterministic=self.deterministic,
             benchmark=self.device_type == "cuda" and not self.deterministic,
-            callbacks=[*callbacks, *bar],
+            callbacks=[*callbacks, *bars],
             logger=list(loggers),
             default_root_dir=directory,
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
-            enable_progress_bar=self.progress_bar,
+            enable_progress_bar=bool(bars),
             enable_model_summary=False,
             num_sanity_val_steps=0,
             # Batches shard themselves and know their rank.

@@ -9,11 +9,13 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from cifarlab.heartbeat import Heartbeat
 from cifarlab.training.divergence import refuse_broken_metrics, refuse_broken_weights
 from cifarlab.training.finetune import TwoPhases
 from cifarlab.training.records.checkpoints import BestWeights, LastState, recorded
 from cifarlab.training.records.clock import Clock
 from cifarlab.training.records.history import History, Row
+from cifarlab.training.records.telling import epoch_line
 from cifarlab.training.records.watching import Pruned, Watch
 from cifarlab.training.step.classifier import classifier_of
 from cifarlab.training.step.ema import WeightEMA
@@ -27,10 +29,14 @@ class Recorder(Checkpoint):
     It is the run's one `Checkpoint`, because Lightning calls these last: the module has measured the epoch by then, and
     every other callback has learnt from it what ``last.ckpt`` is to hold.
 
+    Attributes:
+        aloud: each epoch is said in a line.
+
     Args:
         directory: the run directory.
         key: of the run; both checkpoints carry it.
         clock: of the run.
+        heartbeat: of the run; the first process beats.
         phases: of a run that has two; each row of the history then says in which it was.
         average: the run's moving average, if it has one; its weights, which validation has seen, are the best.
         watch: told of every epoch in the first process; the run ends where it says so, but not after the last epoch.
@@ -41,6 +47,7 @@ class Recorder(Checkpoint):
         directory: Path,
         key: str,
         clock: Clock,
+        heartbeat: Heartbeat,
         *,
         phases: TwoPhases | None = None,
         average: WeightEMA | None = None,
@@ -50,6 +57,7 @@ class Recorder(Checkpoint):
         self.best = BestWeights(directory, key)
         self.last = LastState(directory)
         self.key, self.clock, self.phases, self.average, self.watch = key, clock, phases, average, watch
+        self.heartbeat, self.aloud = heartbeat, False
         self._first_step = 0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,6 +73,9 @@ class Recorder(Checkpoint):
         is_best = self.best.takes(epoch, measured)
         if trainer.is_global_zero:
             self.history.write()
+            self.heartbeat.beat(epoch + 1)
+            if self.aloud:
+                print(epoch_line(self.history.rows[-1], trainer.max_epochs or epoch + 1))
             if is_best:
                 with self.average.applied(net) if self.average else nullcontext():
                     self.best.save(net)

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "cifarlab"
 # The floor of each room. A module may import its own room and rooms of lower floors, never its neighbours.
 FLOORS = {
+    "reading": -1,
     "data": 0,
     "models": 0,
     "figures": 0,

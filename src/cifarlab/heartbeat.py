@@ -6,12 +6,12 @@ told from what a live one writes.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
 from pathlib import Path
 
+from cifarlab.reading import read_json
 from cifarlab.result import write_json
 
 FILE = "progress.json"
@@ -63,7 +63,7 @@ class Heartbeat:
 def how_far(directory: Path) -> str | None:
     """``running, epoch 4/12`` of a run that is at work, None of one that is not, or has died."""
     try:
-        values = json.loads((directory / FILE).read_bytes())
+        values = read_json(directory / FILE)
         alive = _is_alive(values)
         return f"{RUNNING}, epoch {values['epoch']}/{values['epochs']}" if alive else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -20,6 +20,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from cifarlab.reading import read_json
+
 SCHEMA = 2
 READABLE = (1, SCHEMA)  # schema 1 hashed every default into its keys; its files say the same otherwise
 FILE = "result.json"
@@ -116,11 +118,10 @@ class Result:
             ValueError: the file is damaged or of another schema.
         """
         path = directory / FILE
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            schema = values["schema"] if isinstance(values, dict) else None
-        except (ValueError, RecursionError, KeyError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from None
+        values = read_json(path)
+        if "schema" not in values:
+            raise ValueError(f"{path} is damaged: it has no schema")
+        schema = values["schema"]
         if schema not in READABLE:
             raise ValueError(f"{path} has schema {schema}; this version reads {' and '.join(map(str, READABLE))}")
         if isinstance(values.get("metrics"), dict):  # a number that JSON cannot hold was written as null

@@ -87,7 +87,6 @@ def test_what_cannot_change_the_numbers_leaves_the_key(
         "++augment.crop.padding=2",
         "data=digits",
         "++data.val_fraction=0.3",
-        "++data.split_seed=1",
         "++data.fold=1/5",
         "++trainer.gradient_clip_norm=1.0",
         "++trainer.accumulate_batches=2",

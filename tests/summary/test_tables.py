@@ -44,9 +44,10 @@ def test_columns_stand_as_designed(make_sweep):
     sweep = make_sweep(AXES)
     summarize(sweep)
     columns = list(pd.read_csv(sweep / "summary" / "cells.csv"))
-    assert columns[:8] == ["blocks", "kernel_size", "n", "failed", "diverged", "interrupted", "missing", "pruned"]
+    counts = ["n", "failed", "diverged", "interrupted", "missing", "pruned", "running"]
+    assert columns[:9] == ["blocks", "kernel_size", *counts]
     wanted = [f"{metric}_{name}" for metric in ("val/acc", "test/acc", "val/loss", "seconds") for name in STATISTICS]
-    assert columns[8:] == [*wanted, "group"]
+    assert columns[9:] == [*wanted, "group"]
     assert len(pd.read_csv(sweep / "summary" / "runs.csv")) == 18
 
 

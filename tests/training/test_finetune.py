@@ -227,7 +227,7 @@ def test_the_reports_experiment_is_what_the_report_says(
     wanted = {
         "model.name": "vgg19", "pretrained": True, "hidden": "512+512+512", "dropout": 0.4,
         "data.normalize": "imagenet", "data": "cinic10", "finetune.lr": 1e-5, "lr": 1e-3, "stages": None,
-        "image_size": None,
+        "model.image_size": None,
     }  # fmt: skip
     assert {name: job.knobs[name] for name in wanted} == wanted
     small = [override for override in tiny if "width" not in override and "epochs" not in override]

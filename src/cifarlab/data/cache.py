@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import sys
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from cifarlab.data.images import ImageSet
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # Part of the file's name: a new layout gets a new name, so versions can live side by side.
+
+_believed: set[tuple[str, int, int, int]] = set()
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ def write(path: Path, packed: Packed) -> None:
     """
     content = {
         "format": FORMAT,
+        "name": path.name,
+        "checksum": checksum(packed.sets),
         "fingerprint": packed.fingerprint,
         "sets": {
             split: {
@@ -107,17 +112,54 @@ def _save(content: dict, file: IO[bytes]) -> None:
         raise
 
 
+def checksum(sets: Mapping[str, ImageSet]) -> int:
+    """CRC-32 of all numbers, pictures by rows: it finds every change of up to 32 bits in a row."""
+    value = 0
+    for split in sorted(sets):
+        pictures = sets[split].images.permute(0, 2, 3, 1)
+        for tensor in (pictures, sets[split].labels, *(sets[split].extra[name] for name in sorted(sets[split].extra))):
+            value = zlib.crc32(tensor.contiguous().numpy().data.cast("B") if tensor.numel() else b"", value)
+    return value
+
+
 def read(path: Path) -> Packed | None:
-    """The sets in ``path`` as memory maps, or None where the file is missing or damaged."""
+    """The sets in ``path`` as memory maps, or None where the file is missing, damaged or another data set's.
+
+    It is believed once it has passed: name, splits, shapes, labels and checksum are looked at when a process first
+    opens it, and again when the file has changed.
+    """
     if not path.is_file():
         return None
+    about = path.stat()
+    known = (str(path), about.st_ino, about.st_size, about.st_mtime_ns)
     try:
         content: Mapping = torch.load(path, mmap=True, weights_only=True, map_location="cpu")
         sets = {
             split: ImageSet(part["images"], part["labels"], tuple(part["classes"]), dict(part["extra"]))
             for split, part in content["sets"].items()
         }
+        if known not in _believed:
+            _check(content, sets, path)
+            _believed.add(known)
         return Packed(sets, content["fingerprint"])
     except (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
         log.warning("%s is damaged and will be packed again (%s)", path, str(error).splitlines()[0])
         return None
+
+
+def _check(content: Mapping, sets: Mapping[str, ImageSet], path: Path) -> None:
+    """Raise a ValueError where the file is not what `write` has written for this data set."""
+    if content.get("name") != path.name:
+        raise ValueError(f"it holds {content.get('name', 'a set packed by an earlier version')}")
+    if not {"train", "test"} <= sets.keys():
+        raise ValueError(f"it has the splits {', '.join(sets)}")
+    for split, images in sets.items():
+        pictures, labels = images.images, images.labels
+        if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[1] != 3:
+            raise ValueError(f"its {split} pictures are {pictures.dtype} {tuple(pictures.shape)}")
+        if any(len(values) != len(pictures) for values in (labels, *images.extra.values())):
+            raise ValueError(f"its {split} split has {len(pictures)} pictures and {len(labels)} labels")
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < images.num_classes:
+            raise ValueError(f"its {split} labels are not below {images.num_classes}")
+    if content.get("checksum") != checksum(sets):
+        raise ValueError("its checksum is another one")

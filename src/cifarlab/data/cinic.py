@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import ClassVar
@@ -52,14 +53,15 @@ class CINIC10(Source):
     )
 
     def fingerprint(self, root: Path) -> str:
-        """Changes when a picture is added to a class folder or taken away, which changes the folder's time."""
+        """Changes with the name, the size or the time of any picture."""
         tree = find_tree(root)
         if tree is None:
             return ""
         digest = hashlib.sha256()
         for folder in FOLDERS.values():
             for place in sorted(path for path in (tree / folder).iterdir() if path.is_dir()):
-                digest.update(f"{folder}/{place.name} {place.stat().st_mtime_ns}\n".encode())
+                for name, size, time in sorted(_about(place)):
+                    digest.update(os.fsencode(f"{folder}/{place.name}/{name}\0{size} {time}\n"))
         return digest.hexdigest()
 
     def read(self, root: Path) -> dict[str, ImageSet]:
@@ -147,3 +149,11 @@ def _decode_all(paths: list[Path], pool: Executor, done: Callable[[int], object]
         done(len(handful))
     assert images is not None
     return images.permute(0, 3, 1, 2)
+
+
+def _about(folder: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, size in bytes and time in ns of each file."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            about = entry.stat()
+            yield entry.name, about.st_size, about.st_mtime_ns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from cifarlab.evaluation.calibration import BINS, MEASURES, by_class, calibration
 from cifarlab.job.trained import Trained
+from cifarlab.reading import read_json
 from cifarlab.result import SCHEMA, write_json, write_text
 from cifarlab.training.step.evaluation import Evaluation
 
@@ -92,7 +92,6 @@ def evaluated(trained: Trained, *, per_class: bool = False) -> Record:
 def read(directory: Path) -> Mapping[str, Any]:
     """What the file says; empty where there is none that can be read."""
     try:
-        content = json.loads((directory / FILE).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return read_json(directory / FILE)
+    except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}

@@ -20,6 +20,8 @@ FOLDER = ".hydra"
 CONFIG, HYDRA, OVERRIDES, IDENTITY = "config.yaml", "hydra.yaml", "overrides.yaml", "identity.yaml"
 
 DIGITS = re.compile("[0-9a-f]{16}")
+RESOLVER = re.compile(r"\$\{[^{}]*:")
+OF_EARLIER_VERSIONS = "${oc.env:CIFARLAB_DATA,data}"  # theirs was written as composed
 
 
 def write_job(job: Job, directory: Path) -> None:
@@ -82,12 +84,44 @@ def load_config(directory: Path) -> DictConfig:
     Raises:
         ConfigError: the file cannot be read, or holds no mapping.
     """
-    return read_yaml(directory / FOLDER / CONFIG)
+    path = directory / FOLDER / CONFIG
+    config = read_yaml(path)
+    _refuse_resolvers(config, path)
+    return config
+
+
+def _refuse_resolvers(node: DictConfig, path: Path) -> None:
+    """A directory may come from a stranger: nothing in it may ask for the environment, or for any other resolver.
+
+    Raises:
+        ConfigError: something does; the file and the key are named, and what would have been put there is not.
+    """
+    asking: list[str] = []
+
+    def look(value: object, key: str) -> None:
+        if isinstance(value, dict):
+            for name, each in value.items():
+                look(each, f"{key}.{name}" if key else str(name))
+        elif isinstance(value, list):
+            for number, each in enumerate(value):
+                look(each, f"{key}.{number}")
+        elif isinstance(value, str) and RESOLVER.search(value) and (key, value) != ("data.root", OF_EARLIER_VERSIONS):
+            asking.append(key)
+
+    look(OmegaConf.to_container(node, resolve=False), "")
+    if asking:
+        raise ConfigError([f"{path}: {key} asks for something outside of the file" for key in asking])
 
 
 def is_run_directory(directory: Path) -> bool:
     """Whether a run has begun there."""
     return (directory / FOLDER / CONFIG).is_file()
+
+
+def is_half_written(folder: Path) -> bool:
+    """Whether this is the ``.hydra/`` of a run that was killed while it wrote its job."""
+    parts = (HYDRA, OVERRIDES, IDENTITY, *(f".{name}." for name in (CONFIG, HYDRA, OVERRIDES, IDENTITY)))
+    return folder.name == FOLDER and folder.is_dir() and all(item.name.startswith(parts) for item in folder.iterdir())
 
 
 def stored_result(directory: Path) -> Result | None:

@@ -25,6 +25,7 @@ from cifarlab.result import REPLICATES, Identity, Result, Scalar, digest
 from cifarlab.training.finetune import check
 from cifarlab.training.hardware.cost import Cost, cost
 from cifarlab.training.recipe import Recipe
+from cifarlab.training.records.claim import claim
 from cifarlab.training.records.inheritance import check_fit
 from cifarlab.training.records.watching import Watch
 from cifarlab.training.run import run
@@ -226,7 +227,16 @@ class Job:
         return counted
 
     def execute(self, directory: Path, *, aloud: bool = True, watch: Watch | None = None) -> Result:
-        """Build the objects and run; aloud on the terminal or not; a watch may stop it."""
+        """Build the objects and run; aloud on the terminal or not; a watch may stop it.
+
+        Raises:
+            Occupied: another process is at work in the directory.
+            UnusableCheckpoint: what lies there cannot be gone on with.
+        """
+        with claim(directory):
+            return self._run(directory, aloud, watch)
+
+    def _run(self, directory: Path, aloud: bool, watch: Watch | None) -> Result:
         settings = self.settings
         return run(
             directory,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cifarlab.heartbeat import RUNNING
+from cifarlab.reading import read_json
 from cifarlab.summary.load import STATUSES, Sweep
 from cifarlab.summary.noise import Noise, seed_noise, statistic, which_is_better
 from cifarlab.summary.replicates import CORRECTED, in_words, overlap
@@ -116,17 +117,21 @@ def versions(sweep: Sweep) -> list[str]:
     """Package versions and commit from the first run that has an `environment.json`."""
     for name in sweep.finished["name"].head(20):
         try:
-            content = json.loads((sweep.directory / name / "environment.json").read_bytes())
+            content = read_json(sweep.directory / name / "environment.json")
         except (OSError, ValueError):
             continue
-        packages = content.get("packages") or content.get("versions") or {}
+        packages = _mapping(content.get("packages") or content.get("versions"))
         named = [
             f"{package} {packages[package]}" for package in ("torch", "lightning", "cifarlab") if package in packages
         ]
-        git = content.get("git") if isinstance(content.get("git"), dict) else content
+        git = _mapping(content.get("git")) or content
         commit = str(git.get("commit") or "")[:10]
         return [*named, *([f"commit {commit}{' (dirty)' if git.get('dirty') else ''}"] if commit else [])]
     return []
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def counts(sweep: Sweep) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ import pandas as pd
 import yaml
 
 from cifarlab.heartbeat import RUNNING, how_far
+from cifarlab.reading import read_json
 from cifarlab.result import is_replicate
 from cifarlab.summary.knobs import Record, axes_and_others, fill_groups, knob_name, knobs_of
 from cifarlab.summary.together import join
@@ -272,16 +272,15 @@ def _refuse(directory: Path) -> None:
 def _read_json(path: Path) -> tuple[dict[str, Any], str | None]:
     """The file's mapping and what is wrong with it: ({}, None) where there is no file."""
     try:
-        content = json.loads(path.read_bytes())
+        return read_json(path), None
     except FileNotFoundError:
         return {}, None
     except (OSError, ValueError) as fault:
         return {}, f"{path.name} cannot be read: {fault}"
-    return (content, None) if isinstance(content, dict) else ({}, f"{path.name} is no mapping")
 
 
 def _records(directory: Path, cells: Iterable[Mapping[str, Any]]) -> list[Record]:
-    planned = {str(cell["name"]): dict(cell) for cell in cells}
+    planned = {str(cell["name"]): dict(cell) for cell in cells if isinstance(cell, Mapping) and "name" in cell}
     present = _run_folders(directory)
     extra = sorted((name for name in present if name not in planned), key=_natural)
     return [_record(name, present.get(name), planned.get(name, {})) for name in [*planned, *extra]]

@@ -85,8 +85,21 @@ def write_summary(
 
 
 def csv_text(table: pd.DataFrame) -> bytes:
-    """A table as CSV: full digits, an empty cell for NaN."""
+    """A table as CSV: full digits, an empty cell for NaN, and no text that a spreadsheet would take for a formula."""
+    texts = table.select_dtypes(exclude=["number", "bool"]).columns
+    table = table.assign(**{name: table[name].map(_no_formula) for name in texts})
     return table.to_csv(index=False, lineterminator="\n").encode()
+
+
+def _no_formula(cell: object) -> object:
+    """Text that begins as a formula does gets an apostrophe before it (OWASP, "CSV Injection"); numbers stay."""
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def png(figure: Figure) -> bytes:

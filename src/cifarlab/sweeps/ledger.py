@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import fcntl
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,13 +15,17 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from cifarlab.job.configure import ConfigError
+from cifarlab.reading import read_json
 from cifarlab.result import FILE, SCHEMA, Identity, Result, Scalar, write_json
 from cifarlab.sweeps.names import bare, fitting
+from cifarlab.training.records.claim import is_occupied
 
 LEDGER = "sweep.json"
 LOCKS = ".locks"
+IN_USE = "in_use"
 DONE = ("finished", "diverged")
 MISSING = "missing"
+CELL_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._+-]{1,255}")
 DAMAGED = "damaged"
 
 
@@ -48,7 +54,13 @@ class Cell:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Cell:
-        """A cell as ``sweep.json`` has it."""
+        """A cell as ``sweep.json`` has it.
+
+        Raises:
+            ValueError: its name would lead out of the sweep's folder.
+        """
+        if not CELL_NAME.fullmatch(str(values["name"])):
+            raise ValueError(f"the cell name {values['name']!r}: allowed: letters, digits and . _ - +")
         return cls(
             name=values["name"],
             key=values["key"],
@@ -83,19 +95,19 @@ class Ledger:
         if not path.exists():
             return cls(directory)
         try:
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
             cells = [Cell.read(cell) for cell in values["cells"]]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            return cls(
+                directory,
+                commands=list(values.get("commands", [])),
+                axes={key: list(items) for key, items in values.get("axes", {}).items()},
+                cells={cell.key: cell for cell in cells},
+                figures=list(values.get("figures", [])),
+                together={name: list(keys) for name, keys in values.get("together", {}).items()},
+                search=dict(values.get("search", {})),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is damaged ({error}); move it away, the finished cells are kept") from None
-        return cls(
-            directory,
-            commands=list(values.get("commands", [])),
-            axes={key: list(items) for key, items in values.get("axes", {}).items()},
-            cells={cell.key: cell for cell in cells},
-            figures=list(values.get("figures", [])),
-            together={name: list(keys) for name, keys in values.get("together", {}).items()},
-            search=dict(values.get("search", {})),
-        )
 
     def merge(
         self,
@@ -176,7 +188,7 @@ def read_outcome(directory: Path) -> dict[str, Any]:
     path = directory / FILE
     try:
         Result.read(directory)
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return read_json(path)
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -220,6 +232,35 @@ def claimed(directory: Path, key: str) -> Iterator[bool]:
         lock.release()
 
 
+@contextmanager
+def in_use(directory: Path, *, fresh: bool) -> Iterator[None]:
+    """Take part in a sweep, with others; with `fresh`, set its folder aside first, which nobody may be using then.
+
+    Raises:
+        ConfigError: fresh, and another process is at work in the sweep.
+    """
+    if fresh and directory.exists():
+        with _held(directory, fcntl.LOCK_EX):
+            set_aside(directory)
+    with _held(directory, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def _held(directory: Path, kind: int) -> Iterator[None]:
+    path = directory / LOCKS / IN_USE
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            try:
+                fcntl.flock(file, kind if kind == fcntl.LOCK_SH else kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError([f"fresh=true: another process is at work in {directory}"]) from None
+            if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:  # else it was set aside just now
+                yield
+                return
+
+
 def set_aside(directory: Path) -> Path | None:
     """Rename a sweep's folder to ``NAME.DATE_TIME``; None if there is none.
 
@@ -228,12 +269,17 @@ def set_aside(directory: Path) -> Path | None:
     """
     if not directory.exists():
         return None
-    for path in (directory / LOCKS).glob("*.lock"):
-        try:
-            FileLock(path).acquire(timeout=0).lock.release()
-        except Timeout:
-            raise ConfigError([f"fresh=true: another process is at work in {directory}"]) from None
+    if any(map(_is_held, (directory / LOCKS).glob("*.lock"))) or any(map(is_occupied, directory.iterdir())):
+        raise ConfigError([f"fresh=true: another process is at work in {directory}"])
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     names = (f"{directory.name}.{stamp}{suffix}" for suffix in ("", *(f"-{number}" for number in range(2, 1000))))
     target = next(path for path in map(directory.with_name, names) if not path.exists())
     return directory.rename(target)
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True

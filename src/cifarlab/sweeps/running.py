@@ -19,6 +19,7 @@ from cifarlab.sweeps.launchers.launching import CellLauncher, CellRun
 from cifarlab.sweeps.launchers.worker import last_words
 from cifarlab.sweeps.ledger import DAMAGED, DONE, MISSING, Cell, claimed, read_outcome, status_of
 from cifarlab.sweeps.progress import Progress
+from cifarlab.training.records.claim import is_occupied
 
 ELSEWHERE = "another process is at it"
 
@@ -110,6 +111,7 @@ class Running:
         for cell, planned in cells:
             before = read_outcome(self.directory / cell.name)
             with claimed(self.directory, cell.key) as mine:
+                mine = mine and not is_occupied(self.directory / cell.name)
                 status = status_of(self.directory / cell.name, cell.key) if mine else ELSEWHERE
             if status == DAMAGED:
                 self.progress.skipped(cell, before["error"])
@@ -136,6 +138,7 @@ class Running:
         held, self._elsewhere = self._elsewhere, []
         for each in held:
             with claimed(self.directory, each.cell.key) as free:
+                free = free and not is_occupied(self.directory / each.cell.name)
                 now = read_outcome(self.directory / each.cell.name)
             if free and (now == each.before or now.get("status") == "interrupted"):
                 yield each.cell, each.planned
@@ -146,6 +149,7 @@ class Running:
         cell, directory = at_work.cell, self.directory / run.name
         withdrawn = died is None and self.stopped
         with claimed(self.directory, run.key) as mine:
+            mine = mine and not is_occupied(directory)
             if mine and not withdrawn and read_outcome(directory) == at_work.before:
                 try:
                     self._record_death(run, died or "its process ended without a result")
@@ -187,7 +191,7 @@ def cell_run(directory: Path, cell: Cell, planned: Planned, command: tuple[str, 
     """
     sweep, job = directory.absolute(), planned.job
     with claimed(directory, cell.key) as mine:
-        if mine:
+        if mine and not is_occupied(sweep / cell.name):
             write_job(job.changed(trainer__progress_bar=False), sweep / cell.name)  # a process has no terminal
     trainer = job.parts["trainer"].arguments
     return CellRun(

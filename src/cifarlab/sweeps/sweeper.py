@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -41,7 +42,7 @@ from cifarlab.sweeps.confirming import best_again
 from cifarlab.sweeps.grid import Grid, cell_name
 from cifarlab.sweeps.launchers.launching import CellLauncher
 from cifarlab.sweeps.launchers.one_by_one import OneByOne
-from cifarlab.sweeps.ledger import Cell, Ledger, locked, set_aside, status_of
+from cifarlab.sweeps.ledger import Cell, Ledger, in_use, locked, status_of
 from cifarlab.sweeps.names import bare
 from cifarlab.sweeps.progress import Progress
 from cifarlab.sweeps.running import ELSEWHERE, OnEnd, Running
@@ -53,7 +54,7 @@ from cifarlab.sweeps.settings import SweepSettings
 MULTIRUN = Path("multirun")
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 LARGEST_LOOK = 1000  # cells that are composed in search of one that can be
-SWEEP_NAME = re.compile(r"[A-Za-z0-9._+-]*[A-Za-z0-9][A-Za-z0-9._+-]*")
+SWEEP_NAME = re.compile(r"(?=.{1,200}\Z)[A-Za-z0-9._+-]*[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 Work = tuple[Cell, Planned]
 Todo = list[Work]
@@ -116,8 +117,11 @@ class ResumingSweeper(Sweeper):
             )
         planned, refused = self._check(grid.overrides(), settings, Checked(command.launcher.where))
         refuse_axes_outside_the_key(planned, grid.axes)
-        if settings.fresh and not settings.plan:
-            set_aside(command.directory)
+        with command.taking_part():
+            return self._run_planned(command, planned, refused)
+
+    def _run_planned(self, command: _Command, planned: list[Planned], refused: list[Refused]) -> set[str]:
+        grid, settings = command.grid, command.settings
         todo = self._enter(command, planned, grid.axes)
         cells = [cell for cell, _ in todo]
         progress = Progress(len(cells))
@@ -139,28 +143,27 @@ class ResumingSweeper(Sweeper):
         planned, refused = self._check(list(space.probes()), settings, checked)
         job = planned[0].job
         check_search(search, space, job)
-        if settings.fresh and not settings.plan:
-            set_aside(directory)
-        study = open_study(directory, space, search, job, make=not settings.plan)
-        ended = study.ended if study is not None else 0
-        progress = Progress(max(0, search.trials - ended) * len(space.repetitions))
-        progress.left_out(refused)
-        progress.space(space, search, ended, [each.cost for each in planned])
-        if study is None or settings.plan:
-            return set()
-        about = {"objective": search.objective, "scales": space.scales}
-        trials = Search(
-            directory,
-            space,
-            search,
-            study,
-            plan=lambda cells: preflight(cells, self._read, checked),
-            enter=lambda planned: self._enter(command, [planned], space.axes, about)[0][0],
-            say=lambda line: progress.console.print(escape(line), style="yellow"),
-        )
-        command.launcher.is_search = True
-        outcomes = self._run_all(command, progress, trials.rounds(), trials.ended)
-        return outcomes | ({"diverged"} if study.diverged else set())
+        with command.taking_part():
+            study = open_study(directory, space, search, job, make=not settings.plan)
+            ended = study.ended if study is not None else 0
+            progress = Progress(max(0, search.trials - ended) * len(space.repetitions))
+            progress.left_out(refused)
+            progress.space(space, search, ended, [each.cost for each in planned])
+            if study is None or settings.plan:
+                return set()
+            about = {"objective": search.objective, "scales": space.scales}
+            trials = Search(
+                directory,
+                space,
+                search,
+                study,
+                plan=lambda cells: preflight(cells, self._read, checked),
+                enter=lambda planned: self._enter(command, [planned], space.axes, about)[0][0],
+                say=lambda line: progress.console.print(escape(line), style="yellow"),
+            )
+            command.launcher.is_search = True
+            outcomes = self._run_all(command, progress, trials.rounds(), trials.ended)
+            return outcomes | ({"diverged"} if study.diverged else set())
 
     def _check(
         self, cells: Sequence[tuple[str, ...]], settings: SweepSettings, checked: Checked
@@ -201,7 +204,7 @@ class ResumingSweeper(Sweeper):
         own = _plain({name: config[name] for name in config_parameters(SweepSettings) if name in config})
         settings: SweepSettings = describe_call(SweepSettings, {**own, **grid.own}, key="")()
         if settings.sweep is not None and not SWEEP_NAME.fullmatch(settings.sweep):
-            raise ConfigError([f"sweep={settings.sweep}: allowed: letters, digits and . _ - +"])
+            raise ConfigError([f"sweep={settings.sweep}: allowed: up to 200 letters, digits and . _ - +"])
         return settings
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
@@ -328,6 +331,10 @@ class _Command:
     settings: SweepSettings
     figures: tuple[str, ...]
     launcher: CellLauncher
+
+    def taking_part(self) -> AbstractContextManager[None]:
+        """Work in the sweep's folder; a plan only looks at it."""
+        return nullcontext() if self.settings.plan else in_use(self.directory, fresh=self.settings.fresh)
 
 
 def summarize(directory: Path) -> Path | None:

@@ -104,7 +104,7 @@ def run(
         watch: told of every epoch and its metrics; the run ends as ``pruned``, untested, where it says so.
 
     Raises:
-        ValueError: the directory's checkpoints, or the parent's, cannot be gone on with; nothing was trained.
+        UnusableCheckpoint: the directory's checkpoints, or the parent's, cannot be gone on with; nothing was trained.
     """
     if parent is not None:
         inherit(parent, directory, identity.key)

@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, QuotedString
@@ -19,7 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.explain import explain
 from cifarlab.verbs.config_files import read_config_files
+from cifarlab.verbs.leaving import leave, leaving
 from cifarlab.verbs.paths import expanded
+from cifarlab.verbs.run_directory import unique
+from cifarlab.verbs.start import stoppable
 
 # In a wheel the tree lies inside the package, in a checkout at the top of the repository.
 PACKAGED_CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -28,7 +30,6 @@ CONF = PACKAGED_CONF if PACKAGED_CONF.is_dir() else Path(__file__).resolve().par
 PATH_KEYS = (
     "run", "resume", "continue_from", "root", "data.root", "weights", "model.weights", "images", "hydra.run.dir"
 )  # fmt: skip
-OUTPUTS = "outputs"
 CONFIG_DIR = ("--config-dir", "-cd")  # Hydra's own, for a folder of the user's beside the config tree
 PATH_OVERRIDE = re.compile(rf"^(\+{{0,2}}(?:{'|'.join(re.escape(key) for key in PATH_KEYS)}))=(.*)$", re.DOTALL)
 
@@ -37,24 +38,27 @@ def call(main: Callable[[], None], *, composed: bool = True) -> None:
     """Run a verb; if Hydra composes its config, the arguments are rewritten for Hydra first.
 
     What the user can mend (a `ValueError` of ours, an error of Hydra's grammar or composition) is one message on
-    standard error and exit code 2; a traceback means a fault of the program.
+    standard error and exit code 2; what the system refuses, or another process, is one line and exit code 1; a
+    traceback means a fault of the program.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its errors in its own words and leaves
     if not os.environ.get("CIFARLAB_DATA", "unset"):
         del os.environ["CIFARLAB_DATA"]  # else data.root would be the current directory
     register_resolvers()
     read_config_files()
-    try:
-        if composed:
-            sys.argv[1:] = [
-                prepare(argument) if before not in CONFIG_DIR else str(expanded(argument))
-                for before, argument in itertools.pairwise(sys.argv)
-            ]
-        main()
-    except (HydraException, OmegaConfBaseException) as error:
-        leave(ConfigError([explain(error)]))
-    except ValueError as error:
-        leave(error)
+    with leaving():
+        try:
+            if composed:
+                sys.argv[1:] = [
+                    prepare(argument) if before not in CONFIG_DIR else str(expanded(argument))
+                    for before, argument in itertools.pairwise(sys.argv)
+                ]
+            with stoppable():
+                main()
+        except (HydraException, OmegaConfBaseException) as error:
+            if isinstance(error.__cause__, OSError):  # of `unique`, which makes a folder
+                raise error.__cause__ from None
+            raise ConfigError([explain(error)]) from None
 
 
 def asks_for_help() -> bool:
@@ -66,12 +70,6 @@ def refuse_multirun(said: str) -> None:
     """End with exit code 2 where there is ``-m``: Hydra would make a sweep's directory before anything is looked at."""
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         leave(ConfigError([said]))
-
-
-def leave(error: BaseException) -> NoReturn:
-    """Say what is wrong and end the process with exit code 2."""
-    print(str(error).strip() or type(error).__name__, file=sys.stderr)
-    sys.exit(2)
 
 
 def prepare(argument: str, conf: Path | None = None) -> str:
@@ -140,23 +138,9 @@ def quote_path(argument: str) -> str:
 
 def register_resolvers() -> None:
     """``unique``, ``run_name`` and ``parent_name``, with which the config names the directory of a single run."""
-    OmegaConf.register_new_resolver("unique", _unique, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("unique", unique, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     OmegaConf.register_new_resolver("parent_name", _parent_name, replace=True)
-
-
-def _unique(name: str) -> str:
-    """Claim ``OUTPUTS/NAME``, or NAME-2, NAME-3, ...: runs started in the same second do not meet."""
-    folder = Path(OUTPUTS)
-    folder.mkdir(exist_ok=True)
-    for attempt in range(1, 1000):
-        candidate = name if attempt == 1 else f"{name}-{attempt}"
-        try:
-            (folder / candidate).mkdir()
-        except FileExistsError:
-            continue
-        return candidate
-    raise ValueError(f"{OUTPUTS}/{name}: a thousand runs of this name started in the same second")
 
 
 def _parent_name(directory: str | None) -> str | None:

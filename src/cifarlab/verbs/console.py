@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from cifarlab.verbs.start import begin
+
 HELP = """\
 usage: cifarlab VERB [ARGUMENT ...]
 
@@ -23,6 +25,7 @@ def main() -> int:
     Returns:
         The exit code where no verb is started: 0 for the help, 2 for a verb that does not exist.
     """
+    begin()
     verb, *arguments = sys.argv[1:] or ["--help"]
     if verb in ("-h", "--help"):
         print(HELP)

@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.job.configure import allowed, config_parameters, describe_call
 from cifarlab.training.divergence import Diverged
-from cifarlab.verbs.command_line import leave
 from cifarlab.verbs.evaluation_options import Options
+from cifarlab.verbs.leaving import leave
 from cifarlab.verbs.reporting import say
 
 USAGE = """\

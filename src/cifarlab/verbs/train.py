@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +23,10 @@ from cifarlab.result import Result, Status
 from cifarlab.sweeps.searching.search import watch_of
 from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.settings import SweepSettings
-from cifarlab.verbs.command_line import OUTPUTS, leave
+from cifarlab.training.records.claim import claim
+from cifarlab.verbs.leaving import leaving
 from cifarlab.verbs.paths import expanded
+from cifarlab.verbs.run_directory import remove_if_unused
 
 # What of Hydra's own keys says how cells are found and run.
 LAUNCHING = ("hydra.launcher", "hydra/launcher", "hydra.sweeper", "hydra/sweeper", "hydra.sweep.")
@@ -35,22 +36,28 @@ def train(config: DictConfig) -> Result:
     """Hydra's task: the run that a composed config describes, in the directory Hydra made for it."""
     hydra_config = HydraConfig.get()
     directory = Path(hydra_config.runtime.output_dir)
-    try:
-        job = read_job(config, cast(DictConfig, hydra_config)).pinned()
-        refuse_what_a_sweep_does(job, hydra_config.overrides.hydra)
+    with leaving():  # from here: Hydra would put lines of its own before an error
+        try:
+            job = read_job(config, cast(DictConfig, hydra_config)).pinned()
+            refuse_what_a_sweep_does(job, hydra_config.overrides.hydra)
+            done = finished_before(job, directory)
+            if done is None:
+                check(job)
+        except BaseException:
+            remove_if_unused(directory)
+            raise
+        done = done or begin(job, directory)
+    return finish(done, directory)
+
+
+def begin(job: Job, directory: Path) -> Result:
+    """Run a job that has passed all checks: a refused run must not overwrite the config of another."""
+    with claim(directory):
         done = finished_before(job, directory)
         if done is None:
-            check(job)
-    except ValueError as error:
-        _remove_if_unused(directory)
-        leave(error)
-    if done is None:
-        write_job(job, directory)  # after the checks: a refused run must not overwrite the config of another
-        try:
+            write_job(job, directory)
             done = job.execute(directory)
-        except ValueError as error:  # the checkpoints that are there cannot be gone on with
-            leave(error)
-    return finish(done, directory)
+    return done
 
 
 def refuse_what_a_sweep_does(job: Job, of_hydra: Sequence[str]) -> None:
@@ -130,7 +137,8 @@ def resume() -> None:
     done = finished_before(job, directory)
     if done is None:
         check_machine(job)  # it may be another one than the run was begun on
-        done = job.execute(directory, watch=watch_of(job, directory))
+        with claim(directory):
+            done = finished_before(job, directory) or job.execute(directory, watch=watch_of(job, directory))
     finish(done, directory)
 
 
@@ -166,12 +174,3 @@ def what_next(status: Status, directory: Path) -> list[str]:
     }
     found = commands.get(status, [])
     return [f"directory {directory}", *(f"{'' if number else 'next':9} {line}" for number, line in enumerate(found))]
-
-
-def _remove_if_unused(directory: Path) -> None:
-    """Hydra makes the directory and an empty log before the config is checked; a refused run leaves neither behind."""
-    if any(item.suffix != ".log" or item.stat().st_size for item in directory.iterdir()):
-        return
-    shutil.rmtree(directory)
-    if directory.parent.name == OUTPUTS and not any(directory.parent.iterdir()):
-        directory.parent.rmdir()

@@ -15,8 +15,8 @@ from cifarlab.figures.curves import curves
 from cifarlab.job.configure import ConfigError, allowed, config_parameters
 from cifarlab.result import digest, write_bytes
 from cifarlab.summary.history import read_history
-from cifarlab.verbs.command_line import leave
 from cifarlab.verbs.figure_options import NAMES, READS, Options, read_options
+from cifarlab.verbs.leaving import leave
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,6 +10,7 @@ from cifarlab.sweeps.launchers.launching import CellLauncher, CellRun
 from cifarlab.sweeps.launchers.local import LocalLauncher
 from cifarlab.sweeps.ledger import DONE, claimed, status_of
 from cifarlab.sweeps.searching.search import watch_of
+from cifarlab.training.records.faults import Occupied
 from cifarlab.training.records.interruption import Interrupted, raising_on_signals
 
 
@@ -53,6 +54,8 @@ class OneByOne(CellLauncher):
             try:
                 with raising_on_signals():
                     job.execute(cell.directory, aloud=False, watch=watch_of(job, cell.directory))
+            except Occupied:  # by `resume=`, since it was looked at
+                return None
             except Interrupted as reason:
                 self.stop_requests += 1
                 return f"stopped by {reason}"

@@ -17,6 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from cifarlab.result import FILE, Result, Status
 from cifarlab.sweeps.launchers.launching import CellRun
 from cifarlab.sweeps.ledger import DONE, claimed, status_of
+from cifarlab.training.records.claim import is_occupied
 from cifarlab.training.records.interruption import Interrupted, raising_on_signals
 
 LOG = "job.log"
@@ -33,7 +34,7 @@ def run_cell(cell: CellRun) -> None:
     """
     os.chdir(cell.cwd)
     with claimed(cell.sweep, cell.key) as mine:
-        if not mine or status_of(cell.directory, cell.key) in DONE:
+        if not mine or is_occupied(cell.directory) or status_of(cell.directory, cell.key) in DONE:
             return
         try:
             cell.directory.mkdir(parents=True, exist_ok=True)

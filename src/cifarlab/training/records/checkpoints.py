@@ -20,6 +20,7 @@ from lightning import Trainer
 from torch import Tensor, nn
 
 from cifarlab.result import naming
+from cifarlab.training.records.faults import UnusableCheckpoint
 
 FOLDER = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -66,11 +67,13 @@ class BestWeights:
         """Put the best weights into the net.
 
         Raises:
-            ValueError: the file is damaged, of another run, or of another epoch than the best.
+            UnusableCheckpoint: the file is damaged, of another run, or of another epoch than the best.
         """
         epoch = load_weights(self.path, net, key=self.key).get("epoch")
         if epoch != self.epoch:
-            raise ValueError(f"{self.path} is of epoch {epoch}, the best was {self.epoch}: {start_over(self.path)}")
+            raise UnusableCheckpoint(
+                f"{self.path} is of epoch {epoch}, the best was {self.epoch}: {start_over(self.path)}"
+            )
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -155,7 +158,7 @@ def load_weights(path: Path, net: nn.Module, *, key: str | None = None) -> dict[
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or of another run.
+        UnusableCheckpoint: it is damaged, or of another run.
         RuntimeError: the weights are of another architecture.
     """
     checkpoint = read_checkpoint(path, key=key)
@@ -173,7 +176,7 @@ def read_checkpoint(path: Path, *, key: str | None = None, mmap: bool = False) -
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or of another run; the message names the file and the way out.
+        UnusableCheckpoint: it is damaged, or of another run; the message names the file and the way out.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
@@ -182,10 +185,10 @@ def read_checkpoint(path: Path, *, key: str | None = None, mmap: bool = False) -
     except Exception as error:  # torch has many for a file that is none, and advises to let it run code
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is a file that is too short to map
             raise
-        raise ValueError(f"{path} is damaged, or no checkpoint of a run: {start_over(path)}") from None
+        raise UnusableCheckpoint(f"{path} is damaged, or no checkpoint of a run: {start_over(path)}") from None
     found = content.get("key")
     if key is not None and found not in (None, key):
-        raise ValueError(f"{path} is of another run ({found}) than this one ({key}): {start_over(path)}")
+        raise UnusableCheckpoint(f"{path} is of another run ({found}) than this one ({key}): {start_over(path)}")
     return content
 
 
@@ -200,7 +203,7 @@ def check_checkpoints(directory: Path, key: str) -> bool:
         Whether there is a ``last.ckpt`` to go on with.
 
     Raises:
-        ValueError: it is damaged or of another run, or the ``best.ckpt`` that belongs to it is.
+        UnusableCheckpoint: it is damaged or of another run, or the ``best.ckpt`` that belongs to it is.
     """
     last, best = directory / FOLDER / LAST, directory / FOLDER / BEST
     if not last.exists():
@@ -210,10 +213,12 @@ def check_checkpoints(directory: Path, key: str) -> bool:
     if expected < 0:
         return True
     if not best.exists():
-        raise ValueError(f"{best} is missing, and {last} belongs to it: {start_over(last)}")
+        raise UnusableCheckpoint(f"{best} is missing, and {last} belongs to it: {start_over(last)}")
     found = read_checkpoint(best, key=key, mmap=True).get("epoch")
     if found not in (expected, epoch + 1):
-        raise ValueError(f"{best} is of epoch {found}, {last} of epoch {epoch} expects {expected}: {start_over(last)}")
+        raise UnusableCheckpoint(
+            f"{best} is of epoch {found}, {last} of epoch {epoch} expects {expected}: {start_over(last)}"
+        )
     return True
 
 
@@ -221,7 +226,7 @@ def recorded(checkpoint: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     """What the recorder has put into a ``last.ckpt``, by name; in earlier versions three callbacks did so.
 
     Raises:
-        ValueError: there is nothing of the kind.
+        UnusableCheckpoint: there is nothing of the kind.
     """
     try:
         if "record" in checkpoint:
@@ -229,7 +234,7 @@ def recorded(checkpoint: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
         callbacks = checkpoint["callbacks"]
         return {"history": callbacks["History"], "best": callbacks["BestWeights"], "generators": callbacks["LastState"]}
     except (KeyError, TypeError):
-        raise ValueError(f"{path} is damaged, or no checkpoint of a run: {start_over(path)}") from None
+        raise UnusableCheckpoint(f"{path} is damaged, or no checkpoint of a run: {start_over(path)}") from None
 
 
 def epoch_of_best(path: Path) -> int | None:

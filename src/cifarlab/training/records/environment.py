@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import platform
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from cifarlab.reading import read_json
 from cifarlab.result import write_bytes, write_json
 from cifarlab.training.hardware.device import device_name
 
@@ -82,10 +82,10 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
 def _earlier(path: Path) -> dict[str, Any] | None:
     """What the file says, with its list of later sittings; None where there is nothing that could be kept."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        values = read_json(path)
+    except (OSError, ValueError):
         return None
-    if not isinstance(values, dict) or not isinstance(values.setdefault("sittings", []), list):
+    if not isinstance(values.setdefault("sittings", []), list):
         return None
     return values
 

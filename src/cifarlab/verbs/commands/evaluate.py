@@ -5,6 +5,7 @@ from omegaconf import DictConfig
 
 from cifarlab.verbs.command_line import CONF, asks_for_help, call, refuse_multirun
 from cifarlab.verbs.evaluate import evaluate, show_help
+from cifarlab.verbs.start import begin
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")
@@ -22,4 +23,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    begin()
     main()

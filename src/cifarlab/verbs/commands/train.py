@@ -5,6 +5,7 @@ from omegaconf import DictConfig
 
 from cifarlab.verbs.command_line import CONF, asks_for_help, call
 from cifarlab.verbs.help import show_help
+from cifarlab.verbs.start import begin
 from cifarlab.verbs.train import asks_to_resume, resume, train
 
 
@@ -24,4 +25,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    begin()
     main()

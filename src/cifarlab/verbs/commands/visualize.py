@@ -4,6 +4,7 @@ import hydra
 from omegaconf import DictConfig
 
 from cifarlab.verbs.command_line import CONF, asks_for_help, call, refuse_multirun
+from cifarlab.verbs.start import begin
 from cifarlab.verbs.visualize import show_help, visualize
 
 
@@ -22,4 +23,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    begin()
     main()

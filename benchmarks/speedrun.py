@@ -31,7 +31,8 @@ from cifarlab.data.cifar import CIFAR10
 from cifarlab.models.speedrun import Speedrun
 from cifarlab.training.hardware.device import device_name, has_native_bfloat16, quiet_allocator
 from cifarlab.training.optimizers.factories import muon
-from cifarlab.training.step.tta import Views, mean_logits
+from cifarlab.training.recipe import Views
+from cifarlab.training.step.tta import mean_logits
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ("speedrun_cpu", "speedrun_cpu94")

@@ -13,7 +13,7 @@ from cifarlab.data.augment import Augment
 from cifarlab.data.sources import Source
 from cifarlab.job.configure import ConfigError, allowed, config_parameters, describe, describe_call
 from cifarlab.models.residual import ResidualCNN
-from cifarlab.training.finetune import Finetune
+from cifarlab.training.recipe import Finetune
 
 MODELS = "cifarlab.models"
 RESNET = "cifarlab.models.residual.ResidualCNN"

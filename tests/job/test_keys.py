@@ -22,7 +22,7 @@ from cifarlab.job.configure import config_key, config_parameters, describe_call,
 from cifarlab.job.job import AMBIGUOUS, NOT_IN_KEY, Job
 from cifarlab.job.nodes import CALLS, ROOMS, SHORT_NAMES
 from cifarlab.job.settings import Settings
-from cifarlab.training.finetune import Finetune
+from cifarlab.training.recipe import Finetune
 
 MakeJob = Callable[..., Job]
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from cifarlab.data.module import ImageData
-from cifarlab.job import job as job_module
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.job import Job
 from cifarlab.job.preflight import Refused, preflight, refusal
+from cifarlab.training.hardware import cost as cost_module
 
 MakeJob = Callable[..., Job]
 
@@ -56,17 +56,26 @@ def test_cells_that_differ_in_their_phases_alone_are_each_looked_at(
     assert "(the epochs are those of phase 2 of finetune)" in refused[0].faults[0]
 
 
+def test_where_all_or_none_are_run_nothing_is_built_beside_a_bad_cell(
+    read: Callable[[Sequence[str]], Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageData, "prepare_data", lambda self: pytest.fail("it looks at the data"))
+    planned, refused = preflight([("blocks=1",), ("blocks=99",)], read, all_or_none=True)
+    assert not planned
+    assert [cell.faults for cell in refused] == [("model.blocks=99: allowed: an integer from 1 to 9",)]
+
+
 def test_a_class_that_breaks_refuses_its_cell_and_says_where(
     read: Callable[[Sequence[str]], Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = job_module.cost
+    real = cost_module.cost
 
     def cost(make_net: Callable[[int], object], *given: object) -> object:
         if make_net.arguments["blocks"] == 2:  # type: ignore[attr-defined]
             raise ZeroDivisionError("division by zero")
         return real(make_net, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(job_module, "cost", cost)
+    monkeypatch.setattr(cost_module, "cost", cost)
     planned, refused = preflight([("blocks=1",), ("blocks=2",)], read)
     assert len(planned) == 1
     (fault,) = refused[0].faults
@@ -87,8 +96,8 @@ def test_data_and_nets_are_opened_once_for_all_seeds(
     read: Callable[[Sequence[str]], Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[str] = []
-    real_cost, real_check = job_module.cost, ImageData.check
-    monkeypatch.setattr(job_module, "cost", lambda *given: counted.append("net") or real_cost(*given))
+    real_cost, real_check = cost_module.cost, ImageData.check
+    monkeypatch.setattr(cost_module, "cost", lambda *given: counted.append("net") or real_cost(*given))
     monkeypatch.setattr(ImageData, "check", lambda self: counted.append("data") or real_check(self))
     planned, _ = preflight([(f"seed={seed}", f"blocks={blocks}") for seed in range(3) for blocks in (1, 2)], read)
     assert len(planned) == 6

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.job import Job
 from cifarlab.models.transfer import Transfer
-from cifarlab.training.finetune import Finetune, TwoPhases, head_of, norms_outside, refuse_many_devices
+from cifarlab.training.finetune import TwoPhases, head_of, norms_outside, refuse_many_devices
 from cifarlab.training.optimizers.factories import muon, sgd
+from cifarlab.training.recipe import Finetune
 from cifarlab.training.records.interruption import Interrupted
 from cifarlab.training.records.recorder import Recorder
 from cifarlab.training.step import classifier

@@ -24,10 +24,9 @@ from cifarlab.data.module import ImageData
 from cifarlab.job import job as jobs
 from cifarlab.job.job import Job
 from cifarlab.result import Result
-from cifarlab.training.finetune import Finetune
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.penalties import ElasticNet
-from cifarlab.training.recipe import Recipe
+from cifarlab.training.recipe import Finetune, Recipe
 from cifarlab.training.schedules import Budget
 
 SmallRun = Callable[..., Result]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cifarlab.data.fold import parse_fold
 from cifarlab.data.images import ImageSet
 
 WITHOUT_VAL = "has no validation split of its own, allowed is train"
@@ -55,18 +55,6 @@ def cut(labels: Tensor, first: int, last: int, seed: int) -> tuple[Tensor, Tenso
 def limited(labels: Tensor, limit: int | None, seed: int) -> Tensor:
     """Positions of at most ``limit`` pictures, stratified; a smaller limit takes a part of what a larger one takes."""
     return stratified_order(labels, seed)[:limit].sort().values
-
-
-def parse_fold(fold: str) -> tuple[int, int]:
-    """``"2/5"`` as (2, 5).
-
-    Raises:
-        ValueError: it is not ``k/K`` with 1 <= k <= K and K >= 2.
-    """
-    match = re.fullmatch(r"(\d+)/(\d+)", fold)
-    if match is None or not (1 <= int(match[1]) <= int(match[2]) and int(match[2]) >= 2):
-        raise ValueError(f"fold={fold}: allowed is k/K with 1 <= k <= K and K >= 2, for example 1/5")
-    return int(match[1]), int(match[2])
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,12 @@ import annotated_types
 from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError, create_model
 from pydantic import Field as PydanticField
 
-PACKAGE = __name__.partition(".")[0]
+from cifarlab.job.source import PACKAGE, Constructor, Unreadable, constructor
+
 TARGET = "_target_"
 ALLOWED = re.compile(r"\b[Aa]llowed: (.*?)(?= {2}\(\d+ of \d+ cells\)$|\. Did you mean [^ ]+\?|$)")
 LONG = 60  # characters of a list that is not said twice
+Class = type | Constructor
 
 
 class ConfigError(ValueError):
@@ -167,6 +169,8 @@ def describe_call(
 @functools.cache
 def config_parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The keyword-only parameters of a constructor or function, annotations resolved."""
+    if isinstance(target, Constructor):
+        return target.parameters
     function = target.__init__ if inspect.isclass(target) else target
     hints = get_type_hints(function, include_extras=True)
     parameters = {
@@ -207,7 +211,7 @@ def allowed(annotation: Any) -> str:
         return "a mapping"
     ours = _configurable_class(annotation, ())
     if ours is not None:
-        keys = "" if inspect.isabstract(ours) else ", ".join(map(config_key, config_parameters(ours)))
+        keys = "" if _is_abstract(ours) else ", ".join(map(config_key, config_parameters(ours)))
         return f"a mapping of {keys}" if keys else "a mapping"
     words = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
@@ -224,13 +228,15 @@ def _range(bounds: Sequence[Any]) -> str:
     )
 
 
-def _describe_nested(expected: type, node: Mapping[str, Any], key: str, room: str, allow: Sequence[str]) -> Description:
+def _describe_nested(
+    expected: Class, node: Mapping[str, Any], key: str, room: str, allow: Sequence[str]
+) -> Description:
     if TARGET not in node:
-        if inspect.isabstract(expected):
+        if _is_abstract(expected):
             raise ConfigError([f"{key}: {TARGET} is missing; it names a kind of {expected.__name__}"])
         return describe_call(expected, node, key=key, room=room, allow=allow)
     target = locate(str(node[TARGET]), key=f"{key}.{TARGET}", room=room, allow=allow)
-    if not (inspect.isclass(target) and issubclass(target, expected)):
+    if not _is_kind(target, expected):
         raise ConfigError([f"{key}.{TARGET}={node[TARGET]}: a kind of {expected.__name__} is needed"])
     return describe_call(target, _without_target(node), key=key, room=room, allow=allow)
 
@@ -239,12 +245,26 @@ def _without_target(node: Mapping[Any, Any]) -> dict[str, Any]:
     return {str(name): value for name, value in node.items() if name != TARGET}
 
 
-def _configurable_class(annotation: Any, allow: Sequence[str]) -> type | None:
+def _configurable_class(annotation: Any, allow: Sequence[str]) -> Class | None:
     """The class of ours that a parameter wants, seen through ``X | None`` and ``Annotated``."""
     for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, Constructor):
+            return candidate
         if inspect.isclass(candidate) and _is_within(candidate.__module__, (PACKAGE, *allow)):
             return candidate
     return None
+
+
+def _is_abstract(target: Any) -> bool:
+    return target.is_abstract if isinstance(target, Constructor) else inspect.isabstract(target)
+
+
+def _is_kind(target: Any, expected: Class) -> bool:
+    """Whether a target is a class that may stand for the expected one."""
+    if isinstance(target, Constructor) and isinstance(expected, Constructor):
+        return target.is_class and expected.lineage[0] in target.lineage
+    found, wanted = (each.load() if isinstance(each, Constructor) else each for each in (target, expected))
+    return inspect.isclass(found) and issubclass(found, wanted)
 
 
 def _takes_null(annotation: Any) -> bool:
@@ -256,7 +276,7 @@ def _is_within(module: str, prefixes: Sequence[str]) -> bool:
 
 
 def locate(path: str, *, key: str, room: str, allow: Sequence[str]) -> Callable[..., Any]:
-    """Import what a node names; only the room's own public names, and what the user allowed.
+    """What a node names: only the room's own public names, known by their source, and what the user allowed.
 
     Raises:
         ConfigError: it names something else, or nothing.
@@ -267,19 +287,27 @@ def locate(path: str, *, key: str, room: str, allow: Sequence[str]) -> Callable[
             [f"{key}={path}: only classes of {room} can be named in a config, or below an import path given by allow="]
         )
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError([f"{key}={path}: cannot be imported ({error})"]) from None
+        found: Any = constructor(module, name)
+    except Unreadable:  # one of the user's own, or none
+        found = _imported(path, key)
     # A module also holds what it imports (os, torch): only what was defined in the room counts.
     if not callable(found) or not _is_within(getattr(found, "__module__", ""), (room, *allow)):
         raise ConfigError([f"{key}={path}: only classes of {room} can be named in a config"])
-    if inspect.isabstract(found):
+    if _is_abstract(found):
         raise ConfigError([f"{key}={path}: one of its kinds is needed, {name} is abstract"])
     try:
         _schema(found)
     except (PydanticUserError, TypeError):
         raise ConfigError([f"{key}={path}: a config cannot give its arguments, they are no plain values"]) from None
     return found
+
+
+def _imported(path: str, key: str) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError([f"{key}={path}: cannot be imported ({error})"]) from None
 
 
 @functools.cache

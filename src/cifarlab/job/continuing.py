@@ -13,8 +13,7 @@ from cifarlab.job.directory import reopen, stored_result
 from cifarlab.job.job import Job
 from cifarlab.job.nodes import CALLS, OF_A_SWEEP, ROOMS
 from cifarlab.result import Status
-from cifarlab.training.records.checkpoints import LAST
-from cifarlab.training.records.inheritance import Parent, parents_checkpoint
+from cifarlab.training.recipe import Parent
 
 # Other configurations than the parent's, whole.
 REPLACING = ("experiment", "recipe", "debug")
@@ -65,6 +64,9 @@ def _epochs(parent: Job, directory: Path) -> int:
         raise ConfigError(
             [f"continue_from={directory}: it {status}; a finished run is needed, resume= goes on with others"]
         )
+    from cifarlab.training.records.checkpoints import LAST
+    from cifarlab.training.records.inheritance import parents_checkpoint
+
     last = parents_checkpoint(Parent(parent.identity.key, directory), LAST, mmap=True)
     return int(last["epoch"]) + 1
 

@@ -1,6 +1,7 @@
 """One run as configuration: read, checked, named; and executed when its time has come.
 
 A `Job` knows neither Hydra nor sweeps. It is a plain value: a sweep makes one for each cell, keeps it, and runs that.
+Reading one needs no torch; the methods that build something import it, which takes seconds.
 """
 
 from __future__ import annotations
@@ -9,27 +10,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
-from cifarlab.data.module import ImageData
+from cifarlab.data.fold import parse_fold
 from cifarlab.data.seeds import Seeds
-from cifarlab.data.splits import parse_fold
 from cifarlab.figures import OF_A_RUN
 from cifarlab.job.configure import ConfigError, Description
 from cifarlab.job.nodes import CALLS, OF_A_SWEEP, ROOMS, SHORT_NAMES, read_parts
 from cifarlab.job.settings import Settings
 from cifarlab.result import REPLICATES, Identity, Result, Scalar, digest
-from cifarlab.training.finetune import check
-from cifarlab.training.hardware.cost import Cost, cost
 from cifarlab.training.recipe import Recipe
 from cifarlab.training.records.claim import claim
-from cifarlab.training.records.inheritance import check_fit
 from cifarlab.training.records.watching import Watch
-from cifarlab.training.run import run
-from cifarlab.training.schedules import Budget
+
+if TYPE_CHECKING:
+    from cifarlab.data.module import ImageData
+    from cifarlab.training.hardware.cost import Cost
 
 SEEDS = ("seed", "seed_init", "seed_order", "seed_augment")
 # What cannot change the meaning of a run's numbers, and so is no part of its key.
@@ -196,6 +194,8 @@ class Job:
 
     def make_data(self) -> ImageData:
         """The data module, not yet prepared."""
+        from cifarlab.data.module import ImageData
+
         data = self.parts["data"](self.parts["augment"](), self.seeds)
         if not isinstance(data, ImageData):
             raise ConfigError([f"data: an ImageData is needed, not a {type(data).__name__}"])
@@ -207,6 +207,13 @@ class Job:
         Raises:
             ValueError: values that are right one by one do not go together.
         """
+        import torch
+
+        from cifarlab.training.finetune import check
+        from cifarlab.training.hardware.cost import cost
+        from cifarlab.training.records.inheritance import check_fit
+        from cifarlab.training.schedules import Budget
+
         for group in ("trainer", "logger"):
             self.parts[group]()
         counted = cost(self.parts["model"], num_classes, image_size)
@@ -237,6 +244,8 @@ class Job:
             return self._run(directory, aloud, watch)
 
     def _run(self, directory: Path, aloud: bool, watch: Watch | None) -> Result:
+        from cifarlab.training.run import run
+
         settings = self.settings
         return run(
             directory,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cifarlab.data.augment import Augment
 from cifarlab.job.configure import (
     TARGET,
     ConfigError,
@@ -23,8 +21,7 @@ from cifarlab.job.configure import (
     unknown,
 )
 from cifarlab.job.settings import Settings
-from cifarlab.training.hardware.trainer import TrainerSettings
-from cifarlab.training.records.loggers import Loggers
+from cifarlab.job.source import constructor, constructors
 
 # Group -> where its classes live. Their order is the order in which they may claim a name as a knob.
 ROOMS = {
@@ -34,7 +31,11 @@ ROOMS = {
     "schedule": "cifarlab.training.schedules",
     "data": "cifarlab.data",
 }
-CALLS = {"augment": Augment, "trainer": TrainerSettings, "logger": Loggers}
+CALLS = {
+    "augment": constructor("cifarlab.data.augment.pipeline", "Augment"),
+    "trainer": constructor("cifarlab.training.hardware.trainer", "TrainerSettings"),
+    "logger": constructor("cifarlab.training.records.loggers", "Loggers"),
+}
 # Arguments that may be set at the top of a config, without their group, where the chosen class has them.
 SHORT_NAMES = {
     "model": ("blocks", "kernel_size", "width", "dropout", "activation"),
@@ -143,14 +144,10 @@ def _without_foreign(group: str, node: Any, overrides: Sequence[str]) -> Any:
 
     A key that no option of the group knows, or that was typed, stays, and is refused later.
     """
-    module = importlib.import_module(ROOMS[group])
-    if not isinstance(node, Mapping) or not hasattr(module, str(node.get(TARGET)).rpartition(".")[2]):
+    options = constructors(ROOMS[group])
+    if not isinstance(node, Mapping) or str(node.get(TARGET)).rpartition(".")[2] not in options:
         return node
-    keys = {
-        name: {config_key(parameter) for parameter in config_parameters(option)}
-        for name, option in vars(module).items()
-        if callable(option) and f"{option.__module__}.".startswith(f"{module.__name__}.")
-    }
+    keys = {name: set(map(config_key, option.parameters)) for name, option in options.items()}
     own = keys[str(node[TARGET]).rpartition(".")[2]]
     typed = {override.partition("=")[0] for override in overrides}
     foreign = set().union(*keys.values()) - own - {key.removeprefix(f"{group}.") for key in typed}

@@ -6,23 +6,19 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from cifarlab.job.configure import ConfigError
-from cifarlab.job.feasible import (
-    Pictures,
-    check_machine,
-    refuse_batch_of_one,
-    refuse_what_cannot_fit,
-    refuse_what_needs_validation,
-    refuse_what_splits_pass_over,
-    smallest_training_batch,
-)
 from cifarlab.job.job import Job
 from cifarlab.result import digest
-from cifarlab.training.hardware.cost import Cost
-from cifarlab.training.hardware.memory import Need, need
 
+if TYPE_CHECKING:
+    from cifarlab.job.feasible import Pictures
+    from cifarlab.training.hardware.cost import Cost
+    from cifarlab.training.hardware.memory import Need
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 ReadJob = Callable[[Sequence[str]], Job]
 Where = Literal["process", "machine", "elsewhere"]  # this process, others on this machine, other machines
 
@@ -45,29 +41,42 @@ class Refused:
 
 
 def preflight(
-    cells: Iterable[tuple[str, ...]], read: ReadJob, checked: Checked | None = None
+    cells: Iterable[tuple[str, ...]], read: ReadJob, checked: Checked | None = None, *, all_or_none: bool = False
 ) -> tuple[list[Planned], list[Refused]]:
-    """Check every cell.
+    """Check every cell: first against the signatures, which takes no torch and no data, then by building it.
 
     Args:
         cells: the overrides of each.
         read: composes and checks one.
         checked: what was opened and built for earlier cells.
+        all_or_none: build nothing where the signatures refuse a cell; no cell is planned then.
     """
     checked = checked or Checked()
-    planned: list[Planned] = []
-    refused: list[Refused] = []
-    for overrides in cells:
-        try:
-            job = read(overrides)
-            planned.append(Planned(overrides, job, checked.cost(job)))
-        except ConfigError as error:
-            refused.append(Refused(overrides, error.faults))
-        except ValueError as error:
-            refused.append(Refused(overrides, (str(error),)))
-        except Exception as error:  # of a class that cannot be built: its cell is refused, not the program broken
-            refused.append(Refused(overrides, (_describe(error),)))
-    return planned, refused
+    read_cells = [(overrides, _attempt(overrides, read, overrides)) for overrides in cells]
+    refused = [found for _, found in read_cells if isinstance(found, Refused)]
+    if refused and all_or_none:
+        return [], refused
+    found = [_planned(overrides, job, checked) for overrides, job in read_cells]
+    return [each for each in found if isinstance(each, Planned)], [each for each in found if isinstance(each, Refused)]
+
+
+def _planned(overrides: tuple[str, ...], job: Job | Refused, checked: Checked) -> Planned | Refused:
+    if isinstance(job, Refused):
+        return job
+    cost = _attempt(overrides, checked.cost, job)
+    return cost if isinstance(cost, Refused) else Planned(overrides, job, cost)
+
+
+def _attempt(overrides: tuple[str, ...], step: Callable[[Given], Found], given: Given) -> Found | Refused:
+    """What a step of the checks gives for a cell, or why the cell is refused."""
+    try:
+        return step(given)
+    except ConfigError as error:
+        return Refused(overrides, error.faults)
+    except ValueError as error:
+        return Refused(overrides, (str(error),))
+    except Exception as error:  # of a class that cannot be built: its cell is refused, not the program broken
+        return Refused(overrides, (_describe(error),))
 
 
 def refusal(refused: Sequence[Refused], total: int) -> ConfigError:
@@ -89,6 +98,8 @@ def _describe(error: Exception) -> str:
 class Checked:
     """Data sets opened and nets built once, however many cells share them.
 
+    It imports torch when the first cell comes that its signatures have nothing against.
+
     Args:
         where: the cells run. What another machine can do is for it to say, when a cell has got there; a GPU's memory is
             looked at from the process that is about to use it.
@@ -103,11 +114,13 @@ class Checked:
         self._can_be_here: set[str] = set()
 
     def cost(self, job: Job) -> Cost:
+        from cifarlab.job import feasible
+
         self._check_machine(job)
         pictures = self._pictures_of(job)
-        refuse_what_splits_pass_over(job, pictures)
-        refuse_what_needs_validation(job, pictures)
-        smallest = smallest_training_batch(job, pictures)
+        feasible.refuse_what_splits_pass_over(job, pictures)
+        feasible.refuse_what_needs_validation(job, pictures)
+        smallest = feasible.smallest_training_batch(job, pictures)
         groups = ("model", "penalty", "optimizer", "schedule", "trainer", "logger")
         settings = job.parts["settings"].plain()
         read = [settings[key] for key in ("epochs", "finetune")]
@@ -116,16 +129,20 @@ class Checked:
         if name not in self._costs:
             self._costs[name] = job.preflight(*shape)
         if smallest == 1 and name not in self._train_on_one:
-            refuse_batch_of_one(job, pictures)
+            feasible.refuse_batch_of_one(job, pictures)
             self._train_on_one.add(name)
         if self._may_use_device_of(job):
-            refuse_what_cannot_fit(job, pictures, self._costs[name], lambda: self._need_of(job, name, pictures))
+            feasible.refuse_what_cannot_fit(
+                job, pictures, self._costs[name], lambda: self._need_of(job, name, pictures)
+            )
         return self._costs[name]
 
     def _pictures_of(self, job: Job) -> Pictures:
         """What is known of the pictures, after a look at whether the splits can be made."""
         name = digest([job.parts[group].plain() for group in ("data", "augment")])
         if name not in self._pictures:
+            from cifarlab.job.feasible import Pictures
+
             data = job.make_data()
             data.prepare_data()
             data.check()
@@ -134,6 +151,8 @@ class Checked:
 
     def _need_of(self, job: Job, name: str, pictures: Pictures) -> Need:
         if name not in self._needs:
+            from cifarlab.training.hardware.memory import need
+
             made = (job.parts["model"], job.parts["optimizer"])
             self._needs[name] = need(*made, pictures.num_classes, pictures.image_size)
         return self._needs[name]
@@ -141,6 +160,8 @@ class Checked:
     def _check_machine(self, job: Job) -> None:
         name = digest(job.parts["trainer"].plain())
         if self._where != "elsewhere" and name not in self._can_be_here:
+            from cifarlab.job.feasible import check_machine
+
             check_machine(job, may_use=self._may_use_device_of(job))
             self._can_be_here.add(name)
 

@@ -8,9 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from cifarlab.figures import OF_A_RUN, OF_A_SWEEP, is_known
-from cifarlab.training.finetune import Finetune
-from cifarlab.training.records.inheritance import Parent
-from cifarlab.training.step.tta import Views
+from cifarlab.training.recipe import Finetune, Parent, Views
 
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 

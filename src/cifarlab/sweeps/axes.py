@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cifarlab.figures import OF_A_RUN
+from cifarlab.figures import OF_A_RUN, figure_names
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.nodes import OF_A_SWEEP
 from cifarlab.job.preflight import Planned
 from cifarlab.result import is_replicate
-from cifarlab.summary.plots import figure_names
 from cifarlab.sweeps.names import bare
 
 Axes = Mapping[str, Sequence[str]]

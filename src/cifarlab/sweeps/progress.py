@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,7 +16,9 @@ from cifarlab.sweeps.ledger import Cell
 from cifarlab.sweeps.names import bare
 from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.searching.space import Space
-from cifarlab.training.hardware.cost import Cost
+
+if TYPE_CHECKING:
+    from cifarlab.training.hardware.cost import Cost
 
 COLOURS = {
     "finished": "green",

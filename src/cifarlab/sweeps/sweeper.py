@@ -30,8 +30,6 @@ from cifarlab.job.job import Job
 from cifarlab.job.preflight import Checked, Planned, Refused, preflight, refusal
 from cifarlab.job.read import read_job
 from cifarlab.job.settings import Settings
-from cifarlab.summary.terminal import report
-from cifarlab.summary.write import write_summary
 from cifarlab.sweeps.axes import (
     refuse_axes_of_the_sweep,
     refuse_axes_outside_the_key,
@@ -173,9 +171,9 @@ class ResumingSweeper(Sweeper):
         Raises:
             ConfigError: one of them cannot be run and is not to be left out, or none can.
         """
-        planned, refused = preflight(cells, self._read, checked)
+        planned, refused = preflight(cells, self._read, checked, all_or_none=not settings.skip_invalid)
         if refused and not (settings.skip_invalid and planned):
-            raise refusal(refused, len(planned) + len(refused))
+            raise refusal(refused, len(cells))
         return planned, refused
 
     def _axes_of_the_config(self) -> list[str]:
@@ -339,6 +337,10 @@ class _Command:
 
 def summarize(directory: Path) -> Path | None:
     """Write the summary and print what was found; the page's path, None where it could not be written."""
+    # With pandas and its kin, which the refusal of a command needs not.
+    from cifarlab.summary.terminal import report
+    from cifarlab.summary.write import write_summary
+
     page, findings = write_summary(directory, None, ())
     report(findings)
     return page

@@ -3,9 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
 
-from cifarlab.training.finetune import Finetune
-from cifarlab.training.step.tta import Views
+from annotated_types import Ge, Gt, Lt
+
+Views = Literal["none", "mirror", "mirror_shift"]  # of a picture, at the test
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune:
+    """The two phases of a run (report R5.6). Each has an optimizer of its own and the whole schedule over its length.
+
+    Args:
+        head_epochs: epochs in which the head learns alone, or a share of the run below 1, rounded to whole epochs.
+        lr: learning rate of the whole net after that: the optimizer's own ``lr`` in this phase. Rates that an optimizer
+            has beside it (muon's ``head_lr``) keep their ratio to it.
+        keep_statistics: in the second phase too, batch norms outside of the head keep the statistics they came with.
+    """
+
+    head_epochs: Annotated[int, Ge(1)] | Annotated[float, Gt(0), Lt(1)] = 0.5
+    lr: Annotated[float, Gt(0)] = 1e-5
+    keep_statistics: bool = False
+
+    def lengths(self, epochs: int) -> tuple[int, int]:
+        """Epochs of the first phase and of the second, each at least one.
+
+        Raises:
+            ValueError: one of them has none.
+        """
+        first = round(self.head_epochs * epochs) if self.head_epochs < 1 else int(self.head_epochs)
+        if not 0 < first < epochs:
+            raise ValueError(
+                f"finetune.head_epochs={self.head_epochs:g} leaves one of the two phases of epochs={epochs} without an "
+                f"epoch: allowed are {f'1 to {epochs - 1} epochs' if epochs > 1 else 'runs of at least 2 epochs'}"
+            )
+        return first, epochs - first
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The run that another one goes on from."""
+
+    key: str
+    directory: Path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,12 +38,12 @@ from cifarlab.training.hardware.device import (
 )
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.penalties import NoPenalty, Penalty
-from cifarlab.training.recipe import Recipe
+from cifarlab.training.recipe import Parent, Recipe
 from cifarlab.training.records.bar import Bar
 from cifarlab.training.records.checkpoints import check_checkpoints, discard, remove_half_written
 from cifarlab.training.records.clock import Clock
 from cifarlab.training.records.environment import write_environment
-from cifarlab.training.records.inheritance import Entrance, Parent, inherit
+from cifarlab.training.records.inheritance import Entrance, inherit
 from cifarlab.training.records.interruption import Interrupted, raising_on_signals
 from cifarlab.training.records.loggers import Loggers, RunLogger, going_on_without
 from cifarlab.training.records.recorder import Recorder

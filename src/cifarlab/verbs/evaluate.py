@@ -7,8 +7,8 @@ import textwrap
 
 from omegaconf import DictConfig, OmegaConf
 
+from cifarlab.evaluation.runs import runs_in
 from cifarlab.job.configure import allowed, config_parameters, describe_call
-from cifarlab.training.divergence import Diverged
 from cifarlab.verbs.evaluation_options import Options
 from cifarlab.verbs.leaving import leave
 from cifarlab.verbs.reporting import say
@@ -39,6 +39,13 @@ def evaluate(config: DictConfig) -> None:
     try:
         given = {str(key): value for key, value in OmegaConf.to_object(config).items()}  # type: ignore[union-attr]
         options = describe_call(Options, given, key="")()
+        for path in options.runs:
+            runs_in(path)
+    except ValueError as error:
+        leave(error)
+    from cifarlab.training.divergence import Diverged  # and with it torch
+
+    try:
         whole = _evaluate(options)
     except ValueError as error:
         leave(error)

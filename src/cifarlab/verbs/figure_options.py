@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.figures import OfVisualize
 from cifarlab.job.configure import ConfigError, config_parameters, describe_call, unknown
+from cifarlab.job.nodes import INTERPOLATION, SHORT_NAMES
 from cifarlab.verbs.paths import expanded
 
 # What each figure reads of the options; the others are refused beside it.
@@ -153,8 +154,6 @@ def _unread(config: DictConfig, typed: Mapping[str, str], values: Mapping[str, A
         for key, text in typed.items()
         if key in NAMES and key not in read
     ]
-    from cifarlab.job.nodes import INTERPOLATION, SHORT_NAMES  # with torch, which a figure of curves needs not
-
     short_names = (name for group in ("model", "data", "trainer") for name in SHORT_NAMES[group])
     composed = {*short_names, *INTERPOLATION.findall(OmegaConf.to_yaml(config))}
     for key, text in typed.items():

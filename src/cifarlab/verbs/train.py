@@ -15,7 +15,6 @@ from omegaconf import DictConfig
 from cifarlab.figures import OF_A_RUN
 from cifarlab.job.configure import TARGET, ConfigError, describe_call
 from cifarlab.job.directory import is_run_directory, reopen, stored_result, write_job
-from cifarlab.job.feasible import check_machine
 from cifarlab.job.job import Job
 from cifarlab.job.preflight import preflight
 from cifarlab.job.read import read_job
@@ -136,6 +135,8 @@ def resume() -> None:
     job = reopen(directory, allow=allow)
     done = finished_before(job, directory)
     if done is None:
+        from cifarlab.job.feasible import check_machine
+
         check_machine(job)  # it may be another one than the run was begun on
         with claim(directory):
             done = finished_before(job, directory) or job.execute(directory, watch=watch_of(job, directory))

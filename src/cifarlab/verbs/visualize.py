@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, cast
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from cifarlab.figures.curves import curves
 from cifarlab.job.configure import ConfigError, allowed, config_parameters
 from cifarlab.result import digest, write_bytes
 from cifarlab.summary.history import read_history
@@ -87,6 +86,8 @@ def draw_curves(options: Options) -> Figure:
     """
     if options.run is None:
         raise ConfigError(["figure=curves: run=RUN_DIR is missing; the curves are those of a run"])
+    from cifarlab.figures.curves import curves
+
     history = read_history(options.run / "history.csv")
     if not history:
         raise ConfigError([f"{options.run / 'history.csv'}: there is no history of epochs to draw"])

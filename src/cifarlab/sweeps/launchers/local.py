@@ -11,7 +11,6 @@ from itertools import chain
 from multiprocessing import connection
 from typing import Annotated, Literal
 
-import torch
 from annotated_types import Ge, MinLen
 
 from cifarlab.sweeps.launchers.launching import GRACE, CellLauncher, CellRun
@@ -20,7 +19,7 @@ from cifarlab.sweeps.launchers.packing import MOST, Packing
 from cifarlab.sweeps.launchers.processes import Worker, start_server
 from cifarlab.sweeps.launchers.seats import Seats
 from cifarlab.sweeps.ledger import read_outcome
-from cifarlab.training.hardware.device import usable_cores
+from cifarlab.training.hardware.cores import usable_cores
 
 PATIENCE = 0.5  # seconds between two looks at whether the sweep was asked to stop
 
@@ -113,7 +112,7 @@ class LocalLauncher(CellLauncher):
         gpus = () if cell.accelerator in ("cpu", "mps") else self.gpus or visible_gpus()
         if gpus:
             fitting = len(gpus) * self.jobs_per_gpu if cell.devices == 1 else len(gpus) // cell.devices
-        elif cell.accelerator != "cpu" and torch.backends.mps.is_available():
+        elif cell.accelerator != "cpu" and has_apple_gpu():
             fitting = self.jobs_per_gpu
         else:
             fitting = cores // cell.devices
@@ -221,8 +220,17 @@ class _Stopping:
             process.send(signal.SIGKILL if late else signal.SIGTERM)
 
 
+def has_apple_gpu() -> bool:
+    """Whether this process may use the GPU of a Mac."""
+    import torch
+
+    return torch.backends.mps.is_available()
+
+
 def visible_gpus() -> tuple[str, ...]:
     """The names of the GPUs that this process may use. Makes no CUDA context."""
+    import torch
+
     count = torch.cuda.device_count()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = range(count) if named is None else (name.strip() for name in named.split(","))

@@ -20,14 +20,13 @@ from contextlib import contextmanager, suppress
 from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerProcess
 
-import torch
-
 from cifarlab.sweeps.launchers.launching import GRACE, CellRun
 from cifarlab.sweeps.launchers.worker import run_cell
 
 DONE = "done"
 # A socket's path has at most 103 bytes on macOS and 107 on Linux, of which "/pymp-xxxxxxxx/listener-xxxxxxxx" takes 32.
 LONGEST_FOLDER = 103 - 32
+TRAINING = ("cifarlab.data.module", "cifarlab.training.run")
 DYING = 5.0  # seconds that a process whose pipe is closed has to be gone
 
 
@@ -112,14 +111,14 @@ class Worker:
 
 
 def start_server(threads: int) -> None:
-    """Start the server if it does not run yet; it imports what of this package has been imported here.
+    """Start the server if it does not run yet; it imports what trains, and what of this package was imported here.
 
     Args:
         threads: of the operations of the processes to come; the libraries read it when they are loaded.
     """
     # The verbs look at the command line when they are imported; each process has its own.
     loaded = [name for name in sys.modules if name.startswith("cifarlab.") and not name.startswith("cifarlab.verbs")]
-    multiprocessing.get_context("forkserver").set_forkserver_preload(sorted(loaded))
+    multiprocessing.get_context("forkserver").set_forkserver_preload(sorted({*loaded, *TRAINING}))
     # The library of NVIDIA's management counts GPUs without the CUDA driver, which a fork would break.
     environment = _threads_in_environment(threads) | {"OPENBLAS_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
     # A signal to the whole group is not meant for it.
@@ -129,6 +128,8 @@ def start_server(threads: int) -> None:
 
 def _serve(pipe: connection.Connection, environment: Mapping[str, str], threads: int) -> None:
     """A worker's process: run what comes, until nothing can come any more."""
+    import torch
+
     os.setpgid(0, 0)  # what it starts is stopped with it; Ctrl-C on the terminal is for the sweep alone
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()

@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Annotated, Any
 
-import torch
 from annotated_types import Ge
 
 from cifarlab.job.configure import ConfigError
@@ -225,6 +224,8 @@ def run_task(cell: CellRun, threads: int, environment: Mapping[str, str]) -> Non
         threads: of its operations on the CPU.
         environment: of the sweep's process; what a machine of the cluster has of its own is not overwritten.
     """
+    import torch
+
     for name, value in environment.items():
         os.environ.setdefault(name, value)
     os.environ.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from cifarlab.training.hardware.cores import usable_cores
+
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # mallopt(3)
 
 
@@ -38,11 +40,6 @@ def share_threads(processes: int) -> None:
         threads = max(1, usable_cores() // processes)
         torch.set_num_threads(threads)
         os.environ["OMP_NUM_THREADS"] = str(threads)
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_native_bfloat16(accelerator: str) -> bool:

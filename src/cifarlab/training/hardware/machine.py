@@ -17,7 +17,7 @@ from lightning.fabric.plugins.environments import (
     TorchElasticEnvironment,
 )
 
-from cifarlab.training.hardware.device import usable_cores
+from cifarlab.training.hardware.cores import usable_cores
 from cifarlab.training.hardware.trainer import TrainerSettings
 
 # A device of the CPU is a process: more than there are cores wait for each other. So few can be tried anywhere.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,13 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.optim import Optimizer
 
+from cifarlab.training.recipe import Parent
 from cifarlab.training.records.checkpoints import BEST, FOLDER, LAST, read_checkpoint, save_checkpoint
 from cifarlab.training.step.classifier import classifier_of
 
 INHERITED = "inherited"  # of a last.ckpt that its run has not written itself
 # What begins anew: patience is counted from here on, and phases are the parent's alone.
 NOT_INHERITED = ("EarlyStopping", "StopInTheSecondPhase", "TwoPhases")
-
-
-@dataclass(frozen=True)
-class Parent:
-    """The run that another one goes on from."""
-
-    key: str
-    directory: Path
 
 
 def inherit(parent: Parent, directory: Path, key: str) -> None:

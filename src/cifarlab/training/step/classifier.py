@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from cifarlab.data.batches import Place
 from cifarlab.models.gates import count_gates
 from cifarlab.training.penalties import Penalty
+from cifarlab.training.recipe import Views
 from cifarlab.training.schedules import Budget
 from cifarlab.training.step import recording
 from cifarlab.training.step.arithmetic import cross_entropy, metric_sums, side_loss
@@ -22,7 +23,7 @@ from cifarlab.training.step.ema import WeightEMA
 from cifarlab.training.step.head import head_in_float32
 from cifarlab.training.step.metrics import EpochMeans
 from cifarlab.training.step.recording import Dials, RecordedStep, obstacle
-from cifarlab.training.step.tta import Views, mean_logits
+from cifarlab.training.step.tta import mean_logits
 
 MakeOptimizer = Callable[[nn.Module], Optimizer]
 MakeSchedule = Callable[[Optimizer, Budget], dict[str, Any]]

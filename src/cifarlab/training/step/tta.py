@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Views = Literal["none", "mirror", "mirror_shift"]
+from cifarlab.training.recipe import Views
 
 
 def mean_logits(net: Callable[[Tensor], Tensor], images: Tensor, logits: Tensor, views: Views) -> Tensor:

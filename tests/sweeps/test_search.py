@@ -100,7 +100,8 @@ class Stub:
     def enter(self, planned: Planned) -> Cell:
         with locked(self.directory):
             ledger = Ledger.open(self.directory)
-            cell = ledger.enter(planned.job.identity.key, planned.job.identity, planned.overrides)
+            name = planned.job.identity.key.replace(" ", "+").replace("=", "-")
+            cell = ledger.enter(name, planned.job.identity, planned.overrides)
             ledger.write()
         return cell
 
@@ -110,16 +111,16 @@ class Stub:
             for cell, planned in cells:
                 if len(self.ran) == most:
                     return
-                self.ran.append(cell.name)
-                status = self.fates.get(cell.name, "finished")
+                self.ran.append(cell.key)
+                status = self.fates.get(cell.key, "finished")
                 self.write(cell, planned, status)
                 search.ended(cell, status)
 
     def metrics(self, cell: Cell, value: float) -> dict[str, float]:
-        return {"val/acc": value + (0.5 if "seed=1" in cell.name else 0)}
+        return {"val/acc": value + (0.5 if "seed=1" in cell.key else 0)}
 
     def write(self, cell: Cell, planned: Planned, status: Status) -> None:
-        value = float(dict(part.split("=") for part in cell.name.split())["x"])
+        value = float(dict(part.split("=") for part in cell.key.split())["x"])
         result = Result.begun(planned.job.identity)
         result.status, result.error = status, f"it {status}"
         result.metrics = self.metrics(cell, value)
@@ -233,7 +234,7 @@ def test_with_a_pruner_the_other_seeds_wait_for_the_first(tmp_path: Path) -> Non
     search = stub.search()
     cells = next(search.rounds())
     at_work = [next(cells) for _ in range(3)]
-    assert [cell.name.split()[1] for cell, _ in at_work] == ["seed=0"] * 3
+    assert [cell.key.split()[1] for cell, _ in at_work] == ["seed=0"] * 3
     assert [planned.overrides[-1] for _, planned in at_work] == [f"++search.trial=s/{number}" for number in range(3)]
     assert next(cells, None) is None  # nothing until one of these ends
     for (cell, planned), status in zip(at_work, ("finished", "pruned", "finished"), strict=True):

@@ -13,7 +13,6 @@ from torch import nn
 from cifarlab.data.batches import Batches, smallest_batch
 from cifarlab.data.images import ImageSet
 from cifarlab.job import feasible
-from cifarlab.job import preflight as preflight_module
 from cifarlab.job.job import Job
 from cifarlab.job.preflight import Checked, preflight
 from cifarlab.training.hardware import memory
@@ -124,11 +123,9 @@ def test_sizes_that_cannot_fit_are_refused_with_the_numbers(faults: Check, monke
 
 def test_what_takes_time_is_counted_once_for_all_seeds(tiny_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[str] = []
-    real_need, real_one = preflight_module.need, preflight_module.refuse_batch_of_one
-    monkeypatch.setattr(preflight_module, "need", lambda *given: counted.append("need") or real_need(*given))
-    monkeypatch.setattr(
-        preflight_module, "refuse_batch_of_one", lambda *given: counted.append("one") or real_one(*given)
-    )
+    real_need, real_one = memory.need, feasible.refuse_batch_of_one
+    monkeypatch.setattr(memory, "need", lambda *given: counted.append("need") or real_need(*given))
+    monkeypatch.setattr(feasible, "refuse_batch_of_one", lambda *given: counted.append("one") or real_one(*given))
     monkeypatch.setattr(feasible, "may_not_fit", lambda *given: True)
     cells = [(f"seed={seed}", "++limit=90", "++batch_size=89") for seed in range(3)]
     assert len(preflight(cells, lambda typed: tiny_job(*typed))[0]) == 3

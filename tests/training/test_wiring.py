@@ -21,7 +21,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from cifarlab.data.augment import Augment
 from cifarlab.data.augment.mixing import Mixup
 from cifarlab.data.module import ImageData
-from cifarlab.job import job as jobs
 from cifarlab.job.job import Job
 from cifarlab.result import Result
 from cifarlab.training.hardware.trainer import TrainerSettings
@@ -162,7 +161,7 @@ def test_a_job_hands_over_its_whole_recipe(
     tiny_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: dict[str, Any] = {}
-    monkeypatch.setattr(jobs, "run", lambda directory, **named: given.update(named))
+    monkeypatch.setattr("cifarlab.training.run.run", lambda directory, **named: given.update(named))
     changed = ("++epochs=7", "++label_smoothing=0.1", "++ema=0.9", "++early_stopping=3", "tta=mirror")
     job = tiny_job(*changed, "++finetune.head_epochs=2", "++finetune.lr=0.5", "++seed=4", "++seed_order=5")
     job.execute(tmp_path)

@@ -31,6 +31,10 @@ DAMAGED = {
     "null": b"null",
     "text": b'"finished"',
 }
+WRONG = {
+    f"{name}={value}": json.dumps({"schema": 2, "status": "finished", name: value}).encode()
+    for name, value in (("metrics", [1]), ("knobs", [1]), ("seconds", "x"), ("overrides", 7))
+}
 
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
@@ -50,7 +54,7 @@ def test_what_is_whole_is_read_with_and_without_a_byte_order_mark(tmp_path: Path
         assert read_json(path) == values
 
 
-@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize("content", [*DAMAGED.values(), *WRONG.values()], ids=[*DAMAGED, *WRONG])
 def test_a_damaged_record_costs_its_own_row(content: bytes, tmp_path: Path) -> None:
     good = {"schema": 2, "status": "finished", "key": "a" * 16, "group": "b" * 16, "seed": 0, "knobs": {"lr": 0.1},
             "metrics": {"val/acc": 0.5}}  # fmt: skip

@@ -24,7 +24,16 @@ CORE = ("name", "status", "key", "group", "seed")
 FACTS = ("epochs", "images_per_second", "parameters", "flops", "peak_memory_bytes", "device", "precision")
 TIMES = ("started", "finished")
 STATUSES = ("finished", "failed", "diverged", "interrupted", "missing", "pruned", RUNNING)
-
+# Of a result and of a ledger, what would stop a whole summary if it were something else.
+KINDS = {
+    "metrics": dict,
+    "knobs": dict,
+    "seconds": dict,
+    "overrides": list,
+    "cells": list,
+    "axes": dict,
+    "search": dict,
+}
 
 _NOTHING = (
     "{directory} holds no run: expected subdirectories with a result.json or a .hydra folder, as "
@@ -272,11 +281,13 @@ def _refuse(directory: Path) -> None:
 def _read_json(path: Path) -> tuple[dict[str, Any], str | None]:
     """The file's mapping and what is wrong with it: ({}, None) where there is no file."""
     try:
-        return read_json(path), None
+        content = read_json(path)
     except FileNotFoundError:
         return {}, None
     except (OSError, ValueError) as fault:
         return {}, f"{path.name} cannot be read: {fault}"
+    wrong = [name for name, kind in KINDS.items() if not isinstance(content.get(name, kind()), kind)]
+    return ({}, f"{path.name} is damaged: {', '.join(wrong)}: another type is needed") if wrong else (content, None)
 
 
 def _records(directory: Path, cells: Iterable[Mapping[str, Any]]) -> list[Record]:

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from cifarlab.job.configure import ConfigError
-from cifarlab.job.directory import reopen
+from cifarlab.job.directory import reopen, write_job
 from cifarlab.reading import MOST_DIGITS, read_json
 from cifarlab.result import Result
 from cifarlab.summary.load import load
@@ -97,7 +98,8 @@ def test_a_strangers_ledger_leads_nowhere(cells: Any, tmp_path: Path) -> None:
         ("lr", "${oc.env:SECRET}"), ("data.root", "${oc.env:SECRET,data}"), ("data.root", "x${oc.env:SECRET}"),
         ("model.width", "${oc.decode:${oc.env:SECRET}}"), ("seed", "${unique:name}"), ("epochs", "${now:%Y}"),
         ("model.name", "${hydra:runtime.cwd}"), ("sweep", "${ oc.env:SECRET}"), ("figures", ["${oc.env:SECRET}"]),
-        ("model.activation", "${oc.select:data.root}"), ("a", "${run_name:${oc.env:SECRET}}"),
+        ("lr", "${${name}:HOME}"), ("model.activation", "${oc.select:data.root}"),
+        ("a", "${run_name:${oc.env:SECRET}}"),
     ],
 )  # fmt: skip
 def test_a_strangers_config_asks_for_nothing(
@@ -114,6 +116,20 @@ def test_a_strangers_config_asks_for_nothing(
     assert "asks for something outside of the file" in str(refusal.value)
     assert "hunter2" not in str(refusal.value)
     assert [path.name for path in tmp_path.iterdir()] == [".hydra"]
+
+
+@pytest.mark.parametrize("part", ["runtime.choices.model", "overrides.task"])
+def test_nor_does_what_hydra_wrote(part: str, tmp_path: Path, tiny_job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "hunter2")
+    write_job(tiny_job(), tmp_path)
+    assert reopen(tmp_path).identity.key == tiny_job().identity.key
+    path = tmp_path / ".hydra" / "hydra.yaml"
+    content = OmegaConf.load(path)
+    OmegaConf.update(content, f"hydra.{part}", ["x=${oc.env:SECRET}"] if part.endswith("task") else "${oc.env:SECRET}")
+    path.write_text(OmegaConf.to_yaml(content))
+    with pytest.raises(ConfigError, match="asks for something outside of the file") as refusal:
+        reopen(tmp_path)
+    assert "hunter2" not in str(refusal.value)
 
 
 def test_no_cell_of_a_csv_is_a_formula() -> None:

@@ -20,7 +20,7 @@ FOLDER = ".hydra"
 CONFIG, HYDRA, OVERRIDES, IDENTITY = "config.yaml", "hydra.yaml", "overrides.yaml", "identity.yaml"
 
 DIGITS = re.compile("[0-9a-f]{16}")
-RESOLVER = re.compile(r"\$\{[^{}]*:")
+RESOLVER = re.compile(r"\$\{.*:", re.DOTALL)
 OF_EARLIER_VERSIONS = "${oc.env:CIFARLAB_DATA,data}"  # theirs was written as composed
 
 
@@ -74,6 +74,8 @@ def reopen(directory: Path, *, allow: Sequence[str] = (), root: str | None = Non
     hydra = read_yaml(hydra_file).get("hydra")
     if not isinstance(hydra, DictConfig) or not {"runtime", "overrides"} <= hydra.keys():
         raise ConfigError([f"{hydra_file} is damaged: hydra.runtime and hydra.overrides are needed"])
+    for part in ("runtime", "overrides"):  # what is read of it; in directories of earlier versions Hydra wrote the rest
+        _refuse_resolvers(hydra.get(part), hydra_file)
     job = Job.read(config, choices=choices_of(hydra), overrides=typed(hydra), allow=allow)
     return replace(job, recorded=_recorded(directory))
 
@@ -90,7 +92,7 @@ def load_config(directory: Path) -> DictConfig:
     return config
 
 
-def _refuse_resolvers(node: DictConfig, path: Path) -> None:
+def _refuse_resolvers(node: Any, path: Path) -> None:
     """A directory may come from a stranger: nothing in it may ask for the environment, or for any other resolver.
 
     Raises:
@@ -108,7 +110,7 @@ def _refuse_resolvers(node: DictConfig, path: Path) -> None:
         elif isinstance(value, str) and RESOLVER.search(value) and (key, value) != ("data.root", OF_EARLIER_VERSIONS):
             asking.append(key)
 
-    look(OmegaConf.to_container(node, resolve=False), "")
+    look(OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node, "")
     if asking:
         raise ConfigError([f"{path}: {key} asks for something outside of the file" for key in asking])
 
@@ -154,6 +156,7 @@ def _recorded(directory: Path) -> tuple[str, str] | None:
     path = directory / FOLDER / IDENTITY
     if path.is_file():
         identity = read_yaml(path)
+        _refuse_resolvers(identity, path)
         digits = [str(identity.get(name)) for name in ("key", "group")]
         if not all(map(DIGITS.fullmatch, digits)):
             raise ConfigError([f"{path} is damaged: key and group are needed, each of sixteen hexadecimal digits"])

@@ -73,6 +73,12 @@ def test_a_directory_at_work_is_refused_to_a_second_run_and_to_resume(
     (tmp_path / "run" / "result.json").write_bytes(record)
 
 
+def test_a_job_is_not_executed_where_another_process_is_at_work(tiny_job: Callable[..., Any], tmp_path: Path) -> None:
+    with held_by_another_process(tmp_path / "run"), pytest.raises(Occupied):
+        tiny_job().execute(tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir() if not path.name.startswith(".")] == []
+
+
 def test_a_cell_that_resume_is_at_is_left_to_it(train_py: Callable[..., Any], tmp_path: Path) -> None:
     command = ("-m", *TINY, "seed=0,1", "sweep=s")
     assert train_py(*command).code == 0

@@ -217,7 +217,8 @@ def test_response_gates_and_an_answer_from_halfway_do(device: str, compare: Call
         torch.manual_seed(0)
         return ResNet(10, stages=(2,), width=4, gate="response", gate_threshold=4.0, side_weight=0.1)
 
-    compare(gated, device, steps=24)
+    trained = compare(gated, device, steps=24)
+    assert not torch.equal(trained.net.side[-1].weight.cpu(), gated().side[-1].weight)
 
 
 @pytest.mark.parametrize("device", EVERYWHERE)

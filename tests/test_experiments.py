@@ -22,6 +22,7 @@ GRIDS = {
     "convnet_optimizer_activation": 4,
     "demo": 4,
     "grid_blocks_kernel": 12,
+    "grid_depth_kernel": 12,
     "grid_elastic_dropout": 27,
     "robustness": 4,
     "superconvergence": 3,
@@ -39,12 +40,12 @@ SHORT = (
     "data=digits", "++limit=40", "++batch_size=20", "++epochs=1", "++precision=32", "++trainer.accelerator=cpu",
     "++trainer.progress_bar=false", "++figures=[]", "++checkpoints=none", "logger=none",
 )  # fmt: skip
-# What makes a net small that has no `width`, and a run of two phases short.
+# What makes a net small that has no `width`.
 SMALL = {
     "speedrun_cpu": ("++model.widths=[4,4,4]",),
     "speedrun_cpu94": ("++model.widths=[4,4,4]",),
     "transfer": (
-        "++model.pretrained=false", "++model.name=test_resnet", "++model.stages=2", "++model.hidden=[8]", "++epochs=2"
+        "++model.pretrained=false", "++model.name=test_resnet", "++model.stages=2", "++model.hidden=[8]"
     ),
 }  # fmt: skip
 
@@ -84,6 +85,14 @@ def test_every_cell_of_a_grid_can_be_run(train_py: Callable[..., Any], name: str
     ended = train_py(f"experiment={name}", "data=digits", "seed=0", "plan=true")
     assert (ended.code, ended.err) == (0, "")
     assert len(re.findall(r"\bmissing\b", ended.out)) == GRIDS[name]
+
+
+@pytest.mark.parametrize("short", ["epochs=1", "debug=fast"])
+def test_a_grid_over_lengths_is_made_short_like_any_other(train_py: Callable[..., Any], short: str) -> None:
+    ended = train_py("experiment=superconvergence", "data=digits", "plan=true", short)
+    names = re.findall(r"\S*schedule-\w+\S*", ended.out)
+    assert (ended.code, ended.err, len(names)) == (0, "", 3)
+    assert not any("epochs" in name for name in names)
 
 
 def test_every_row_of_the_reports_that_is_trained_has_an_experiment() -> None:

@@ -8,11 +8,11 @@ import torch
 from cifarlab.models.residual import ResidualBlock, ResidualCNN
 
 
-def parameters_by_hand(blocks: int, kernel_size: int, width: int = 64, classes: int = 10) -> int:
+def parameters_by_hand(blocks: int, kernel_size: int, width: int = 64, classes: int = 10, repeats: int = 1) -> int:
     def convolution(channels_in: int, channels_out: int, side: int) -> int:
         return channels_in * channels_out * side**2 + 2 * channels_out  # batch norm's weight and bias
 
-    widths = [width] + [width * 2 ** min(index, 3) for index in range(blocks)]
+    widths = [width] + [width * 2 ** min(index, 3) for index in range(blocks) for _ in range(repeats)]
     total = convolution(3, width, 3) + widths[-1] * classes + classes
     for before, after in pairwise(widths):
         total += convolution(before, after, kernel_size) + convolution(after, after, kernel_size)
@@ -36,6 +36,16 @@ def test_the_grid_of_report_5(blocks: int, kernel_size: int, downsample: str) ->
     assert count(net) == parameters_by_hand(blocks, kernel_size, width=8)
     maps = net.blocks(net.stem(torch.zeros(1, 3, 32, 32)))
     assert maps.shape == {1: (1, 8, 32, 32), 3: (1, 32, 8, 8), 5: (1, 64, 4, 4)}[blocks]
+
+
+@pytest.mark.parametrize(("blocks", "repeats"), [(1, 5), (3, 2)])
+@pytest.mark.parametrize("downsample", ["stride", "pool"])
+def test_repeats_deepen_and_change_neither_width_nor_size(blocks: int, repeats: int, downsample: str) -> None:
+    net = ResidualCNN(10, blocks=blocks, repeats=repeats, width=8, downsample=downsample)
+    assert count(net) == parameters_by_hand(blocks, 3, width=8, repeats=repeats)
+    assert sum(isinstance(module, ResidualBlock) for module in net.modules()) == blocks * repeats
+    maps = net.blocks(net.stem(torch.zeros(1, 3, 32, 32)))
+    assert maps.shape == {1: (1, 8, 32, 32), 3: (1, 32, 8, 8)}[blocks]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (64, 48)])

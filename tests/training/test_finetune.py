@@ -42,15 +42,22 @@ def history(directory: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("head_epochs", "epochs", "lengths"), [(3, 10, (3, 7)), (0.5, 10, (5, 5)), (0.24, 10, (2, 8)), (1, 2, (1, 1))]
+    ("head_epochs", "epochs", "lengths"),
+    [
+        (3, 10, (3, 7)),
+        (0.5, 10, (5, 5)),
+        (0.24, 10, (2, 8)),
+        (1, 2, (1, 1)),
+        (0.01, 10, (1, 9)),
+        (0.99, 10, (9, 1)),
+        (0.5, 1, (1, 0)),
+    ],
 )
 def test_lengths_are_epochs_or_a_share(head_epochs: float, epochs: int, lengths: tuple[int, int]) -> None:
     assert Finetune(head_epochs=head_epochs).lengths(epochs) == lengths
 
 
-@pytest.mark.parametrize(
-    ("head_epochs", "epochs", "allowed"), [(4, 4, "1 to 3 epochs"), (0.01, 10, "1 to 9"), (1, 1, "2")]
-)
+@pytest.mark.parametrize(("head_epochs", "epochs", "allowed"), [(4, 4, "1 to 3 epochs"), (1, 1, "a share")])
 def test_a_phase_without_an_epoch_is_refused(head_epochs: float, epochs: int, allowed: str) -> None:
     with pytest.raises(ValueError, match=rf"finetune\.head_epochs={head_epochs} .* epochs={epochs} .*{allowed}"):
         Finetune(head_epochs=head_epochs).lengths(epochs)
@@ -255,7 +262,7 @@ def test_the_two_phases_count_for_the_key(small_job: MakeJob) -> None:
             ("schedule=multi_step", "++schedule.milestones=[3]"),
             r"milestones=3 .* epochs=2: .* phase 1 of finetune",
         ),
-        (("++epochs=2",), r"finetune\.head_epochs=2 leaves one of the two phases of epochs=2 without an epoch"),
+        (("++epochs=2",), r"finetune\.head_epochs=2 leaves the second of the two phases of epochs=2 without an epoch"),
         (("++finetune.lr=0",), r"finetune\.lr=0: allowed: a number above 0"),
         (("++finetune.rate=1",), r"finetune\.rate=1: there is no key rate"),
         (("++finetune.head_epochs=2.5",), r"head_epochs=2\.5: allowed: an integer from 1 or a number above 0 below 1"),

@@ -38,7 +38,7 @@ class Settings:
         allow: import paths of your own models and data sets that a config may name; only the command line may set it.
 
     Raises:
-        ValueError: a figure that nobody draws, or a phase of ``finetune`` without an epoch.
+        ValueError: a figure that nobody draws, or a second phase of ``finetune`` without an epoch.
     """
 
     def __init__(

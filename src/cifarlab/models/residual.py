@@ -56,7 +56,8 @@ class ResidualCNN(nn.Module):
     :func:`cifarlab.models.initialization.initialize`.
 
     Args:
-        blocks: residual blocks.
+        blocks: residual blocks, or with ``repeats`` stages of them: each has a width and size of its own.
+        repeats: blocks in each of these stages; more deepen the net and change neither width nor size.
         kernel_size: side of the filters inside the blocks, in pixels, odd or even; the stem stays 3x3.
         width: filters of the stem and of the first block.
         dropout: share of values dropped at the end of each block.
@@ -69,6 +70,7 @@ class ResidualCNN(nn.Module):
         num_classes: int,
         *,
         blocks: Annotated[int, Ge(1), Le(9)] = 3,
+        repeats: Annotated[int, Ge(1), Le(9)] = 1,
         kernel_size: Annotated[int, Ge(1), Le(11)] = 3,
         width: Annotated[int, Ge(1), Le(512)] = 64,
         dropout: Rate = 0.0,
@@ -86,6 +88,8 @@ class ResidualCNN(nn.Module):
                 layers.append(nn.MaxPool2d(2))
             stride = 2 if halves and downsample == "stride" else 1
             layers.append(ResidualBlock(channels_in, channels, kernel_size, stride, dropout, activation))
+            for _ in range(repeats - 1):
+                layers.append(ResidualBlock(channels, channels, kernel_size, 1, dropout, activation))
         self.blocks = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(channels, num_classes)

@@ -213,7 +213,7 @@ class Grid:
         return groups
 
     def _group(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The keys of a group of ``zip``; none where each has but one value."""
+        """The keys of a group of ``zip`` that go together; one with a single value has it in every cell."""
         shown = f"zip=[{','.join(names)}]" + ("" if "zip" in self.own else " (zip=[] does without it)")
         keys: dict[str, int] = {}
         for name in names:
@@ -222,11 +222,12 @@ class Grid:
                 axes = ", ".join(map(bare, self.axes)) or "none"
                 what = "is an interval, only lists can go together" if key else "is no axis"
                 raise ConfigError([f"{shown}: {name} {what}; axes: {axes}"])
-            keys[key] = len(self.written.get(key, (key,)))
+            if key in self.written:
+                keys[key] = len(self.written[key])
         if len(set(keys.values())) > 1:
             counts = ", ".join(f"{bare(key)} has {count}" for key, count in keys.items())
             raise ConfigError([f"{shown}: axes that go together need equally many values; {counts}"])
-        return tuple(keys) if keys and max(keys.values()) > 1 else ()
+        return tuple(keys) if len(keys) > 1 and max(keys.values()) > 1 else ()
 
     def _check_exclusions(self) -> None:
         if not self.exclusions or self.size > MOST:  # of a search, whose space nobody counts through

@@ -123,7 +123,7 @@ def check(
     """
     refuse_many_devices(devices)
     phases = TwoPhases(finetune, epochs)
-    for phases.phase in (1, 2):
+    for phases.phase in (1, 2) if phases.lengths[1] else (1,):
         made = phases.optimizer(optimizer)(net)
         phases.schedule(schedule)(made, Budget(epochs, steps_per_epoch=1000))
 

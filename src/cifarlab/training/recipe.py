@@ -16,7 +16,8 @@ class Finetune:
     """The two phases of a run (report R5.6). Each has an optimizer of its own and the whole schedule over its length.
 
     Args:
-        head_epochs: epochs in which the head learns alone, or a share of the run below 1, rounded to whole epochs.
+        head_epochs: epochs in which the head learns alone, or a share of the run below 1, rounded to whole epochs so
+            that each phase has one at least; in a run of a single epoch the head learns alone.
         lr: learning rate of the whole net after that: the optimizer's own ``lr`` in this phase. Rates that an optimizer
             has beside it (muon's ``head_lr``) keep their ratio to it.
         keep_statistics: in the second phase too, batch norms outside of the head keep the statistics they came with.
@@ -27,16 +28,20 @@ class Finetune:
     keep_statistics: bool = False
 
     def lengths(self, epochs: int) -> tuple[int, int]:
-        """Epochs of the first phase and of the second, each at least one.
+        """Epochs of the first phase and of the second, each at least one; ``(1, 0)`` of a share of a single epoch.
 
         Raises:
-            ValueError: one of them has none.
+            ValueError: as many epochs as were given leave one of the phases without any.
         """
-        first = round(self.head_epochs * epochs) if self.head_epochs < 1 else int(self.head_epochs)
-        if not 0 < first < epochs:
+        if self.head_epochs < 1:
+            first = max(1, min(round(self.head_epochs * epochs), epochs - 1))
+            return first, epochs - first
+        first = int(self.head_epochs)
+        if first >= epochs:
+            epochs_allowed = f"1 to {epochs - 1} epochs, or a share" if epochs > 1 else "a share, such as 0.5"
             raise ValueError(
-                f"finetune.head_epochs={self.head_epochs:g} leaves one of the two phases of epochs={epochs} without an "
-                f"epoch: allowed are {f'1 to {epochs - 1} epochs' if epochs > 1 else 'runs of at least 2 epochs'}"
+                f"finetune.head_epochs={self.head_epochs:g} leaves the second of the two phases of epochs={epochs} "
+                f"without an epoch: allowed are {epochs_allowed}"
             )
         return first, epochs - first
 

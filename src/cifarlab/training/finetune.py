@@ -123,7 +123,10 @@ def check(
     """
     refuse_many_devices(devices)
     phases = TwoPhases(finetune, epochs)
-    for phases.phase in (1, 2) if phases.lengths[1] else (1,):
+    for number, length in enumerate(phases.lengths, start=1):
+        if length == 0:
+            continue
+        phases.phase = number
         made = phases.optimizer(optimizer)(net)
         phases.schedule(schedule)(made, Budget(epochs, steps_per_epoch=1000))
 

@@ -24,7 +24,7 @@ from cifarlab.data.batches import Batches
 from cifarlab.data.images import ImageSet
 from cifarlab.data.seeds import Seeds
 from cifarlab.models.resnet import ResNet
-from cifarlab.training.hardware.device import device_name, has_native_bfloat16, quiet_allocator
+from cifarlab.training.hardware.device import device_name, gains_by_bfloat16, quiet_allocator
 
 Batch = tuple[Tensor, Tensor]
 
@@ -36,7 +36,7 @@ class Steps:
         self.device = device
         self.net = ResNet(10).to(device, memory_format=torch.channels_last).train()
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.01, momentum=0.9, nesterov=True)
-        self.bfloat16 = has_native_bfloat16(device.type)
+        self.bfloat16 = gains_by_bfloat16(device.type)
 
     def seconds(self, batches: Iterable[Batch]) -> float:
         """Seconds a step, the device waited for before and after."""

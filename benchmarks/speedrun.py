@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from cifarlab.data.cifar import CIFAR10
 from cifarlab.models.speedrun import Speedrun
-from cifarlab.training.hardware.device import device_name, has_native_bfloat16, quiet_allocator
+from cifarlab.training.hardware.device import device_name, gains_by_bfloat16, quiet_allocator
 from cifarlab.training.optimizers.factories import muon
 from cifarlab.training.recipe import Views
 from cifarlab.training.step.tta import mean_logits
@@ -97,7 +97,7 @@ def bare(experiment: str, seed: int, epochs: int | None, limit: int | None) -> d
 
 
 def autocast() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16, enabled=has_native_bfloat16("cpu"))
+    return torch.autocast("cpu", torch.bfloat16, enabled=gains_by_bfloat16("cpu"))
 
 
 @torch.no_grad()

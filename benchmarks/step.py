@@ -43,7 +43,7 @@ from cifarlab.models.resnet import ResNet
 from cifarlab.models.speedrun import Speedrun
 from cifarlab.models.tiny_vgg import TinyVGG
 from cifarlab.training.divergence import StopWhenDiverged
-from cifarlab.training.hardware.device import device_name, has_native_bfloat16, quiet_allocator
+from cifarlab.training.hardware.device import device_name, gains_by_bfloat16, quiet_allocator
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.optimizers.factories import sgd
 from cifarlab.training.penalties import NoPenalty
@@ -184,7 +184,7 @@ def piece(kind: str, net: str, batch_size: int, seconds: float) -> dict[str, flo
         return {"per-sample": hand(make_net, per_sample_loader(steps, batch_size), steps)}
     quiet_allocator()
     found: dict[str, float] = {}
-    for precision in ["32"] + (["bf16-mixed"] if has_native_bfloat16("cpu") else []):
+    for precision in ["32"] + (["bf16-mixed"] if gains_by_bfloat16("cpu") else []):
         label = precision.removesuffix("-mixed")
         steps = enough_steps(make_net, batch_size, seconds, precision)
         speeds: dict[str, list[float]] = {"ours": [], "hand": []}

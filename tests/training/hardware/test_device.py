@@ -17,21 +17,29 @@ from cifarlab.training.hardware import device as hardware
 from cifarlab.training.hardware.cost import cost
 
 
-@pytest.mark.parametrize(("native", "expected"), [(True, "bf16-mixed"), (False, "32")])
-def test_auto_precision_is_bfloat16_only_where_it_is_native(
-    monkeypatch: pytest.MonkeyPatch, native: bool, expected: str
+@pytest.mark.parametrize(("gains", "expected"), [(True, "bf16-mixed"), (False, "32")])
+def test_auto_precision_is_bfloat16_only_where_it_gains(
+    monkeypatch: pytest.MonkeyPatch, gains: bool, expected: str
 ) -> None:
-    monkeypatch.setattr(hardware, "has_native_bfloat16", lambda accelerator: native)
+    monkeypatch.setattr(hardware, "gains_by_bfloat16", lambda accelerator: gains)
     assert hardware.resolve_precision("auto", "cpu") == expected
     assert hardware.resolve_precision("16-mixed", "cpu") == "16-mixed"
 
 
 @pytest.mark.parametrize(
-    ("flags", "native"), [("fpu avx2 avx512f", False), ("avx512f avx512_bf16", True), ("amx_bf16 amx_tile", True)]
+    ("vendor", "flags", "gains"),
+    [
+        ("AuthenticAMD", "fpu avx2 avx512f", False),
+        ("AuthenticAMD", "avx512f avx512_bf16", True),
+        ("GenuineIntel", "avx512f avx512_bf16", False),
+        ("GenuineIntel", "avx512_bf16 amx_bf16 amx_tile", True),
+    ],
 )
-def test_the_cpu_flags_decide(monkeypatch: pytest.MonkeyPatch, flags: str, native: bool) -> None:
+def test_the_cpu_decides(monkeypatch: pytest.MonkeyPatch, vendor: str, flags: str, gains: bool) -> None:
+    fields = {"flags": flags, "vendor_id": vendor}
     monkeypatch.setattr(hardware, "_cpu_flags", lambda: frozenset(flags.split()))
-    assert hardware.has_native_bfloat16("cpu") is native
+    monkeypatch.setattr(hardware, "_cpu_field", lambda name: fields[name])
+    assert hardware.gains_by_bfloat16("cpu") is gains
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")

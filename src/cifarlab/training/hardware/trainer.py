@@ -32,7 +32,7 @@ class TrainerSettings:
     """How and on what a run is trained.
 
     Args:
-        precision: Lightning's precision; ``auto`` is ``bf16-mixed`` where the device has it natively, else ``32``.
+        precision: Lightning's precision; ``auto`` is ``bf16-mixed`` where the device gains by it, else ``32``.
         accelerator: ``auto`` takes a GPU if there is one.
         devices: how many devices one run uses.
         strategy: how several devices share a run, by Lightning's name; ``auto`` is ``ddp``.

@@ -111,7 +111,7 @@ def muon(
         lr: Learning rate of filters and matrices (the peak, under a schedule); it does not depend on the loss's scale.
         momentum: Momentum of filters and matrices.
         newton_schulz_steps: Iterations that orthogonalise a step.
-        newton_schulz_dtype: What they compute in; `auto` is bfloat16 where the device has it natively.
+        newton_schulz_dtype: What they compute in; `auto` is bfloat16 where the device gains by it.
         normalize: Scale each filter weight to norm sqrt(outputs) before each step; false lets norms move, with decay.
         bias_lr: Learning rate of biases and norms.
         head_lr: Learning rate of the last linear layer's weight.

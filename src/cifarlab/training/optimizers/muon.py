@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cifarlab.training.hardware.device import has_native_bfloat16
+from cifarlab.training.hardware.device import gains_by_bfloat16
 from cifarlab.training.optimizers.sgd import gradients_of, momentum_buffers, sgd_step
 
 # Quintic coefficients with the steepest slope at 0 (Jordan, "Muon", kellerjordan.github.io/posts/muon, 2024).
@@ -50,7 +50,7 @@ class Muon(Optimizer):
     Args:
         groups: parameter groups with `params`, `rule`, `lr`, `momentum`, `weight_decay`.
         newton_schulz_steps: iterations of `orthogonalize`.
-        newton_schulz_dtype: `bfloat16`, `float32`, or `auto`: bfloat16 where the device multiplies it natively (on
+        newton_schulz_dtype: `bfloat16`, `float32`, or `auto`: bfloat16 where the device gains by it (on
             two Zen 4 cores four 256 x 2304 matrices take 24 ms, 44 ms in float32).
         normalize: hold the norms of the `muon` weights.
     """
@@ -126,5 +126,5 @@ class Muon(Optimizer):
 
 def _product_dtype(name: str, weight: Tensor) -> torch.dtype:
     if name == "auto":
-        return torch.bfloat16 if has_native_bfloat16(weight.device.type) else torch.float32
+        return torch.bfloat16 if gains_by_bfloat16(weight.device.type) else torch.float32
     return torch.bfloat16 if name == "bfloat16" else torch.float32

@@ -1,12 +1,15 @@
 """Gradient ascent on a logit, against arithmetic by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.models.inception import Inception3
 
 from cifarlab.models.tiny_vgg import TinyVGG
-from cifarlab.probes.ascent import climb
+from cifarlab.probes.ascent import TORCHVISION_MEAN, TORCHVISION_STD, climb
 
 RAW = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
@@ -41,6 +44,13 @@ def test_the_net_sees_normalised_pixels(linear):
     pixels = (start() + 0.1 * weights / scale).clamp(0, 1)
     np.testing.assert_allclose(found.image, pixels.permute(1, 2, 0).numpy(), atol=1e-6)
     np.testing.assert_allclose(found.scores[1], float(linear(((pixels - shift) / scale)[None])[0, 0]), rtol=1e-5)
+
+
+def test_torchvisions_turn_of_the_input_is_its_own():
+    pixels = torch.rand(2, 3, 4, 4)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (TORCHVISION_MEAN, TORCHVISION_STD))
+    turned = Inception3._transform_input(SimpleNamespace(transform_input=True), pixels)
+    torch.testing.assert_close((pixels - mean) / std, turned)
 
 
 def test_the_score_of_a_real_net_rises_and_its_weights_stay():

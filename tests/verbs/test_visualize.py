@@ -156,8 +156,15 @@ def test_ascent_climbs_the_class_that_was_asked_for(visualize, run, opened):
     assert float(words[4]) > float(words[2])
     pixels = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(3))
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (opened.data.mean, opened.data.std))
-    first = trained_net(opened.job, opened.directory, 10).eval()((pixels - mean) / std)[0, 4]
-    assert float(words[2]) == pytest.approx(float(first.detach()), abs=0.006)
+    net = trained_net(opened.job, opened.directory, 10).eval()
+    assert float(words[2]) == pytest.approx(float(net((pixels - mean) / std)[0, 4].detach()), abs=0.006)
+    for raw, seen in (
+        ("true", pixels),
+        ("torchvision", 0.45 * pixels - torch.tensor([0.03, 0.09, 0.19]).view(3, 1, 1)),
+    ):
+        code, out, _ = visualize(f"run={run}", "figure=ascent", "label=4", "steps=1", "seed=3", f"raw={raw}")
+        assert code == 0
+        assert float(out.splitlines()[-2].split()[2]) == pytest.approx(float(net(seen)[0, 4].detach()), abs=0.05)
 
 
 def test_augmentations_show_each_configured_operation_and_all_of_them(opened):

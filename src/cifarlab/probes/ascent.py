@@ -10,6 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+# What torchvision's GoogLeNet and InceptionV3 do first (`transform_input`): they undo ImageNet's normalisation and map
+# to [-1, 1]. Pixels that were not normalised, as in report R1.5, go through it all the same.
+TORCHVISION_MEAN = ((0.5 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (0.5 - 0.406) / 0.225)
+TORCHVISION_STD = (0.5 / 0.229, 0.5 / 0.224, 0.5 / 0.225)
+
 
 class Ascent(NamedTuple):
     """Where the ascent led.

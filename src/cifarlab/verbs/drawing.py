@@ -23,7 +23,7 @@ from cifarlab.figures.calibration import calibration as diagram
 from cifarlab.figures.explanations import Explained, explanations
 from cifarlab.job.configure import ConfigError, config_parameters, describe_call
 from cifarlab.models.initialization import output_layer
-from cifarlab.probes.ascent import climb
+from cifarlab.probes.ascent import TORCHVISION_MEAN, TORCHVISION_STD, climb
 from cifarlab.probes.embedding import penultimate, planes
 from cifarlab.probes.explanations import attribute, mapping_layers
 from cifarlab.probes.explanations import gradcam as weighted_maps
@@ -36,6 +36,7 @@ MOST_MISTAKES = 40
 MOST_EXPLAINED = 8
 MOST_POINTS = 2000  # t-SNE of so many: the whole command took 36 s on a busy core
 LISTED = 10
+TURNING = ("inception_v3", "googlenet")  # whose input torchvision turns around where it brings the weights
 
 
 def samples(subject: Subject, options: Options) -> Figure:
@@ -153,6 +154,12 @@ def ascent(subject: Subject, options: Options) -> Figure:
     """The picture that the net answers to most strongly with one class, and the way there (R1.5)."""
     net = subject.net().requires_grad_(False).to(subject.device)
     size, mean, std = subject.made_for(net)
+    if options.raw:
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if options.raw == "torchvision":
+        mean, std = TORCHVISION_MEAN, TORCHVISION_STD
+    elif options.raw and str(subject.job.parts["model"].arguments.get("name")).startswith(TURNING):
+        print("torchvision's own copy of this net would turn raw pixels around first: raw=torchvision does")
     result = climb(
         net,
         options.label,
@@ -160,8 +167,8 @@ def ascent(subject: Subject, options: Options) -> Figure:
         steps=options.steps,
         lr=options.lr,
         seed=options.seed,
-        mean=(0.0, 0.0, 0.0) if options.raw else mean,
-        std=(1.0, 1.0, 1.0) if options.raw else std,
+        mean=mean,
+        std=std,
         device=subject.device,
         watch=lambda steps: track(steps, "climbing", transient=True),
     )

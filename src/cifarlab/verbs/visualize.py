@@ -26,7 +26,7 @@ USAGE = """\
 usage: python visualize.py run=RUN_DIR figure=NAME [option=value ...]    of a run; the PNG goes into RUN_DIR/figures/
        python visualize.py figure=NAME [data=NAME] [augment=[NAME,...]] [model=NAME] [option=value ...]
                                                                          of these; the PNG goes into figures/
-       python visualize.py model=timm model.name=resnet50 model.pretrained=true figure=filters
+       python visualize.py model=timm model.name=resnet50.tv_in1k model.pretrained=true figure=filters
 
 Prints what there is to say and, on the last line, the path of the PNG. Keys of data, augment and model are listed by
 python train.py --help. Beside a run stand only the options below and data.root.

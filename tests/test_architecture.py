@@ -23,6 +23,7 @@ FLOORS = {
     "probes": 0,
     "result": 0,
     "heartbeat": 1,
+    "plan": 1,
     "training": 2,
     "summary": 2,
     "job": 3,

@@ -6,16 +6,23 @@ told from what a live one writes.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
 from pathlib import Path
+from typing import Annotated
 
-from cifarlab.reading import read_json
-from cifarlab.result import write_json
+from annotated_types import Ge, Lt
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+from cifarlab.reading import read_as
+from cifarlab.result import Count, Name, Number, write_json
 
 FILE = "progress.json"
 RUNNING = "running"
+MOST_BYTES = 2**16
 RARELY = 1.0  # seconds between two writings: a write with its fsync takes milliseconds, an epoch of few pictures too
 # Of a process on another machine nothing is known but when it last wrote. So many of its epochs it may be silent ...
 SILENT_EPOCHS = 10
@@ -60,22 +67,37 @@ class Heartbeat:
         self.path.unlink(missing_ok=True)
 
 
+class Progress(TypedDict):
+    """What the file says."""
+
+    epoch: Count
+    epochs: Count
+    time: Number
+    longest_epoch: Number
+    host: Name
+    process: Annotated[int, Ge(1), Lt(2**31)]
+
+
 def how_far(directory: Path) -> str | None:
     """``running, epoch 4/12`` of a run that is at work, None of one that is not, or has died."""
     try:
-        values = read_json(directory / FILE)
-        alive = _is_alive(values)
-        return f"{RUNNING}, epoch {values['epoch']}/{values['epochs']}" if alive else None
-    except (OSError, ValueError, KeyError, TypeError):
+        values = read_as(_reader(), directory / FILE, MOST_BYTES)
+    except (OSError, ValueError):
         return None
+    return f"{RUNNING}, epoch {values['epoch']}/{values['epochs']}" if _is_alive(values) else None
 
 
-def _is_alive(values: dict[str, float | str]) -> bool:
+@functools.cache
+def _reader() -> TypeAdapter[Progress]:
+    return TypeAdapter(Progress)
+
+
+def _is_alive(values: Progress) -> bool:
     if values["host"] != socket.gethostname():
-        silent = time.time() - float(values["time"])
-        return silent < max(SILENT_AT_LEAST, SILENT_EPOCHS * float(values["longest_epoch"]))
+        silent = time.time() - values["time"]
+        return silent < max(SILENT_AT_LEAST, SILENT_EPOCHS * values["longest_epoch"])
     try:
-        os.kill(int(values["process"]), 0)
+        os.kill(values["process"], 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # of another user

@@ -13,14 +13,16 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from annotated_types import Ge, Le, MaxLen
+from pydantic import AllowInfNan, TypeAdapter
+from typing_extensions import TypedDict
 
-from cifarlab.reading import read_json
+from cifarlab.reading import checked, damaged, read_json
 
 SCHEMA = 2
 READABLE = (1, SCHEMA)  # schema 1 hashed every default into its keys; its files say the same otherwise
@@ -30,6 +32,14 @@ KEY_LENGTH = 16
 REPLICATES = ("seed", "seed_init", "seed_order", "seed_augment", "split_seed", "fold")
 
 Scalar = str | int | float | bool | None
+# Types of what comes from a file.
+Number = Annotated[float, AllowInfNan(False)]
+Count = Annotated[int, Ge(0), Le(2**63 - 1)]
+Name = Annotated[str, MaxLen(1000)]
+Knobs = Annotated[dict[Name, str | bool | Annotated[int, Ge(-(2**63)), Le(2**63 - 1)] | Number | None], MaxLen(1000)]
+Measures = Annotated[dict[Name, Number | None], MaxLen(1000)]  # NaN and infinity are written as null
+
+MOST_BYTES = 16 * 2**20  # of a result
 
 
 class Status(StrEnum):
@@ -68,26 +78,26 @@ class Result:
 
     schema: int = SCHEMA
     status: Status
-    key: str
+    key: Name
     group: str
     overrides: list[str]
     knobs: dict[str, Scalar]
-    seed: int
+    seed: Count
     metrics: dict[str, float] = field(default_factory=dict)
-    selected: dict[str, Any] | None = None
-    epochs: int = 0
+    selected: dict[str, str | int] | None = None
+    epochs: Count = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    images_per_second: float | None = None
-    parameters: int | None = None
-    flops: int | None = None
-    peak_memory_bytes: int | None = None
+    images_per_second: Number | None = None
+    parameters: Count | None = None
+    flops: Count | None = None
+    peak_memory_bytes: Count | None = None
     device: str | None = None
     precision: str | None = None
     step: str | None = None
     not_recorded: str | None = None
     compiled: bool | None = None
     started: str | None = None
-    sittings: int = 1
+    sittings: Count = 1
     parent: dict[str, str] | None = None
     finished: str | None = None
     error: str | None = None
@@ -117,26 +127,46 @@ class Result:
             FileNotFoundError: there is none.
             ValueError: the file is damaged or of another schema.
         """
-        path = directory / FILE
-        values = read_json(path)
-        if "schema" not in values:
-            raise ValueError(f"{path} is damaged: it has no schema")
-        schema = values["schema"]
-        if schema not in READABLE:
-            raise ValueError(f"{path} has schema {schema}; this version reads {' and '.join(map(str, READABLE))}")
-        if isinstance(values.get("metrics"), dict):  # a number that JSON cannot hold was written as null
-            values["metrics"] = {name: math.nan if each is None else each for name, each in values["metrics"].items()}
-        try:
-            return _reader().validate_python(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        values = read_result(directory / FILE)
+        for name in ("metrics", "seconds"):
+            measured = values.get(name, {})
+            values[name] = {key: math.nan if each is None else each for key, each in measured.items()}
+        return cls(**values | {"status": Status(values["status"])})
+
+
+def read_result(path: Path, *, whole: bool = True, shown: bool = False) -> dict[str, Any]:
+    """What a ``result.json`` says, each value of the type that `Result` gives it.
+
+    Args:
+        path: of the file.
+        whole: one without its status, its key and the like is damaged too.
+        shown: its texts are to be shown: see `cifarlab.reading.visible`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it cannot be read.
+        ValueError: it is damaged, or of another schema.
+    """
+    values = read_json(path, MOST_BYTES, shown=shown)
+    schema = values.get("schema")
+    if isinstance(schema, int) and schema not in READABLE:
+        raise ValueError(f"{path} has schema {schema}; this version reads {' and '.join(map(str, READABLE))}")
+    needed = (each.name for each in fields(Result) if each.default is each.default_factory is MISSING)
+    if whole and (absent := [name for name in ("schema", *needed) if name not in values]):
+        raise damaged(path, f"it has no {', '.join(absent)}")
+    return checked(_reader(), values, path)
 
 
 @functools.cache
-def _reader() -> TypeAdapter[Result]:
+def _reader() -> TypeAdapter[dict[str, Any]]:
     """Checks the types of a result that comes from a file; keys of a later version are passed over."""
-    return TypeAdapter(Result)
+    kinds = get_type_hints(Result, include_extras=True) | {
+        "status": Literal[tuple(map(str, Status))],
+        "metrics": Measures,
+        "seconds": Measures,
+        "knobs": Knobs,
+    }
+    return TypeAdapter(TypedDict("StoredResult", kinds, total=False))  # type: ignore[operator]
 
 
 def is_replicate(name: str) -> bool:
@@ -151,13 +181,14 @@ def digest(description: Any) -> str:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write JSON atomically. Numbers that JSON cannot hold (NaN, infinity) become null."""
-    write_text(path, json.dumps(_finite(values), indent=2) + "\n")
+    """Write JSON atomically. Numbers that JSON cannot hold (NaN, infinity) become null, and of text what no encoding
+    holds (bytes of a file's name that are no UTF-8) its escapes."""
+    write_text(path, json.dumps(_writable(values), indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one atomic step."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -198,11 +229,13 @@ def _umask() -> int:
     return mask
 
 
-def _finite(value: Any) -> Any:
+def _writable(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {_writable(str(key)): _writable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [_writable(item) for item in value]
     return value

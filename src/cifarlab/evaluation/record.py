@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from cifarlab.evaluation.calibration import BINS, MEASURES, by_class, calibration
 from cifarlab.job.trained import Trained
-from cifarlab.reading import read_json
-from cifarlab.result import SCHEMA, write_json, write_text
+from cifarlab.reading import read_as
+from cifarlab.result import MOST_BYTES, SCHEMA, Measures, Name, write_json, write_text
 from cifarlab.training.step.evaluation import Evaluation
 
 FILE = "evaluation.json"
@@ -53,7 +54,7 @@ class Record:
         report = self.test.report()
         before = read(directory)
         same = before.get("key") == self.key and before.get("metrics") == self.test.metrics
-        kept = {name: dict(before.get(name) or {}) if same else {} for name in ("shift", "corruptions")}
+        kept = before if same else Judged()
         contents = {
             "schema": SCHEMA,
             "key": self.key,
@@ -62,8 +63,8 @@ class Record:
             "calibration": self.calibration,
             "measures": MEASURES,
             "bins": BINS,
-            "shift": {**kept["shift"], **self.shift},
-            "corruptions": kept["corruptions"],
+            "shift": {**kept.get("shift", {}), **self.shift},
+            "corruptions": kept.get("corruptions", {}),
             "classes": self.test.classes,
             "confusion": self.test.confusion.tolist(),
             "report": report,
@@ -89,9 +90,18 @@ def evaluated(trained: Trained, *, per_class: bool = False) -> Record:
     return record
 
 
-def read(directory: Path) -> Mapping[str, Any]:
+class Judged(TypedDict, total=False):
+    """What of an earlier evaluation may stay."""
+
+    key: str
+    metrics: Measures
+    shift: Measures
+    corruptions: dict[Name, str | int]
+
+
+def read(directory: Path) -> Judged:
     """What the file says; empty where there is none that can be read."""
     try:
-        return read_json(directory / FILE)
+        return read_as(TypeAdapter(Judged), directory / FILE, MOST_BYTES)
     except (OSError, ValueError):
         return {}

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.job import Job
 from cifarlab.job.yaml_file import read_yaml
-from cifarlab.result import FILE, Result, write_text
+from cifarlab.result import Result, write_text
 
 FOLDER = ".hydra"
 CONFIG, HYDRA, OVERRIDES, IDENTITY = "config.yaml", "hydra.yaml", "overrides.yaml", "identity.yaml"
@@ -132,7 +132,10 @@ def stored_result(directory: Path) -> Result | None:
     Raises:
         ValueError: it is damaged.
     """
-    return Result.read(directory) if (directory / FILE).is_file() else None
+    try:
+        return Result.read(directory)
+    except FileNotFoundError:
+        return None
 
 
 def choices_of(hydra: DictConfig) -> dict[str, str]:

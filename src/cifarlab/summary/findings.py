@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from cifarlab.heartbeat import RUNNING
-from cifarlab.reading import read_json
+from cifarlab.reading import read_as
+from cifarlab.result import MOST_BYTES, Name
 from cifarlab.summary.load import STATUSES, Sweep
 from cifarlab.summary.noise import Noise, seed_noise, statistic, which_is_better
 from cifarlab.summary.replicates import CORRECTED, in_words, overlap
 from cifarlab.summary.statistics import FEWEST
 from cifarlab.summary.tables import cells_table, ranked, score, setting
 from cifarlab.summary.values import absent, label
+
+MOST_FAULTS = 10  # of files, that are said one by one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,7 @@ class Findings:
         of_noise = [f"{part.sweep.name}: {text}" for part in self.parts for text in part.noise.warnings]
         return [
             *(of_noise if self.parts else self.noise.warnings),
+            *_first(self.sweep.faults),
             *(f"The figure {name} could not be drawn: {fault}" for name, fault in self.faults.items()),
             *([f"The summary could not be written: {self.unwritten}"] if self.unwritten else []),
         ]
@@ -76,6 +82,12 @@ class Findings:
     def better(self) -> str | None:
         """Which setting is better and by how much, in a sentence."""
         return which_is_better(self.sweep, self.order, self.noise) if self.best is not None else None
+
+
+def _first(faults: Sequence[str]) -> list[str]:
+    """The first of many lines, and how many there are more."""
+    more = [f"and {len(faults) - MOST_FAULTS} more of this kind"] if len(faults) > MOST_FAULTS else []
+    return [*faults[:MOST_FAULTS], *more]
 
 
 def find(sweep: Sweep, cells: pd.DataFrame, comparison: pd.DataFrame | None, faults: Mapping[str, str]) -> Findings:
@@ -117,21 +129,37 @@ def versions(sweep: Sweep) -> list[str]:
     """Package versions and commit from the first run that has an `environment.json`."""
     for name in sweep.finished["name"].head(20):
         try:
-            content = read_json(sweep.directory / name / "environment.json")
+            content = read_as(_environment(), sweep.directory / name / "environment.json", MOST_BYTES, shown=True)
         except (OSError, ValueError):
             continue
-        packages = _mapping(content.get("packages") or content.get("versions"))
+        packages = content.get("packages") or content.get("versions") or {}
         named = [
             f"{package} {packages[package]}" for package in ("torch", "lightning", "cifarlab") if package in packages
         ]
-        git = _mapping(content.get("git")) or content
-        commit = str(git.get("commit") or "")[:10]
+        git: Commit = content.get("git") or {"commit": content.get("commit"), "dirty": content.get("dirty")}
+        commit = (git.get("commit") or "")[:10]
         return [*named, *([f"commit {commit}{' (dirty)' if git.get('dirty') else ''}"] if commit else [])]
     return []
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+class Commit(TypedDict, total=False):
+    """The state of the code."""
+
+    commit: Name | None
+    dirty: bool | None
+
+
+class Environment(Commit, total=False):
+    """What of an ``environment.json`` is told; those of the first version have no section of its own for git."""
+
+    packages: dict[Name, Name | None]
+    versions: dict[Name, Name | None]
+    git: Commit
+
+
+@functools.cache
+def _environment() -> TypeAdapter[Environment]:
+    return TypeAdapter(Environment)
 
 
 def counts(sweep: Sweep) -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Required
 
 import numpy as np
 import pandas as pd
-import yaml
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from cifarlab.heartbeat import RUNNING, how_far
-from cifarlab.reading import read_json
-from cifarlab.result import is_replicate
+from cifarlab.plan import FILE, Plan, PlannedCell, read_plan
+from cifarlab.reading import leads_out, read_as, read_yaml_list, visible
+from cifarlab.result import MOST_BYTES, Measures, is_replicate, read_result
 from cifarlab.summary.knobs import Record, axes_and_others, fill_groups, knob_name, knobs_of
 from cifarlab.summary.together import join
 from cifarlab.summary.values import absent, label, numeric, ordered, parse, plain
@@ -24,16 +27,6 @@ CORE = ("name", "status", "key", "group", "seed")
 FACTS = ("epochs", "images_per_second", "parameters", "flops", "peak_memory_bytes", "device", "precision")
 TIMES = ("started", "finished")
 STATUSES = ("finished", "failed", "diverged", "interrupted", "missing", "pruned", RUNNING)
-# Of a result and of a ledger, what would stop a whole summary if it were something else.
-KINDS = {
-    "metrics": dict,
-    "knobs": dict,
-    "seconds": dict,
-    "overrides": list,
-    "cells": list,
-    "axes": dict,
-    "search": dict,
-}
 
 _NOTHING = (
     "{directory} holds no run: expected subdirectories with a result.json or a .hydra folder, as "
@@ -60,6 +53,7 @@ class Sweep:
         objective: what a search was after; None for a grid.
         scales: axes that a search drew from an interval -> ``log`` or ``linear``.
         confirming: likewise the runs of the best setting with fresh seeds (``confirm=5``), which are none of `runs`.
+        faults: files and folders of which something could not be read or believed, a line each.
     """
 
     directory: Path
@@ -75,6 +69,7 @@ class Sweep:
     objective: str | None = None
     scales: Mapping[str, str] = field(default_factory=dict)
     confirming: pd.DataFrame = field(default_factory=pd.DataFrame)
+    faults: tuple[str, ...] = ()
     _codes: dict[str, tuple[list[str], np.ndarray, bool]] = field(default_factory=dict, repr=False)
 
     @property
@@ -177,17 +172,17 @@ def read_sweep(sweep_dir: str | Path, *beside: str | Path) -> Sweep:
         sweep_dir: a sweep's directory, or any folder of runs.
         beside: further ones, whose runs are read as if all lay in one folder; their summary lies beside them.
     """
-    directory, plan, records = _read_all([Path(each) for each in (sweep_dir, *beside)])
+    directory, plan, records, faults = _read_all([Path(each) for each in (sweep_dir, *beside)])
     written = _written(plan, records)
     for record in records:
         record["knobs"] = knobs_of(record, written)
-    together = join(records, plan.get("together") or {})
+    together = join(records, plan.get("together", {}))
     written = _joined(written, together, records)
     axes, varying = axes_and_others(
         records, [axis for axis in written if not is_replicate(axis)], planned=bool(written)
     )
     fill_groups(records, axes)
-    search = plan.get("search") or {}
+    search = plan.get("search", {})
     table = _table(records, [*axes, *varying])
     confirms = np.array([record["confirms"] for record in records]) & ~np.all(
         [record["confirms"] for record in records]
@@ -206,11 +201,12 @@ def read_sweep(sweep_dir: str | Path, *beside: str | Path) -> Sweep:
         together={_knob_column(name): tuple(map(_knob_column, knobs)) for name, knobs in together.items()},
         objective=search.get("objective"),
         scales={_knob_column(knob_name(axis, records)): scale for axis, scale in search.get("scales", {}).items()},
+        faults=tuple(faults),
     )
 
 
-def _read_all(directories: Sequence[Path]) -> tuple[Path, dict[str, Any], list[Record]]:
-    """The folder, the ledger and the runs of a sweep; of several, those that all have in common."""
+def _read_all(directories: Sequence[Path]) -> tuple[Path, Plan, list[Record], list[str]]:
+    """The folder, the ledger, the runs and the faults of a sweep; of several, what all have in common."""
     found = [_read_one(directory) for directory in directories]
     if len(found) == 1:
         return directories[0], *found[0]
@@ -221,29 +217,29 @@ def _read_all(directories: Sequence[Path]) -> tuple[Path, dict[str, Any], list[R
     names = [str(directory.relative_to(common)) for directory in resolved]
     records = [
         record | {"name": f"{name}/{record['name']}"}
-        for name, (_, own) in zip(names, found, strict=True)
+        for name, (_, own, _) in zip(names, found, strict=True)
         for record in own
     ]
-    plan: dict[str, Any] = {"name": "+".join(names).replace("/", "-"), "axes": {}, "cells": [], "together": {}}
-    plan["commands"] = [command for ledger, _ in found for command in ledger.get("commands", ())]
-    for ledger, _ in found:
+    plan: Plan = {"name": "+".join(names).replace("/", "-"), "axes": {}, "cells": [], "together": {}}
+    plan["commands"] = [command for ledger, _, _ in found for command in ledger.get("commands", ())]
+    for ledger, _, _ in found:
         for axis, values in ledger.get("axes", {}).items():
             plan["axes"][axis] = list(dict.fromkeys([*plan["axes"].get(axis, ()), *values]))
         plan["cells"] += ledger.get("cells", [])
         plan["together"] |= ledger.get("together", {})
-    return common, plan, records
+    return common, plan, records, [fault for _, _, faults in found for fault in faults]
 
 
-def _read_one(directory: Path) -> tuple[dict[str, Any], list[Record]]:
+def _read_one(directory: Path) -> tuple[Plan, list[Record], list[str]]:
     _refuse(directory)
-    plan = _read_json(directory / "sweep.json")[0]
-    records = _records(directory, plan.get("cells", []))
+    plan, faults = read_plan(directory / FILE, shown=True)
+    records = _records(directory, plan.get("cells", []), faults)
     if not records:
-        raise NothingFound(_NOTHING.format(directory=directory))
-    return plan, records
+        raise NothingFound("\n".join([_NOTHING.format(directory=directory), *faults]))
+    return plan, records, faults
 
 
-def _written(plan: Mapping[str, Any], records: Sequence[Record]) -> dict[str, list[Any]]:
+def _written(plan: Plan, records: Sequence[Record]) -> dict[str, list[Any]]:
     """The values of each swept knob in the order of the command: as the cells have them or, in a ledger of schema 1,
     whose cells have no knobs, as the command's text has them."""
     planned = [cell["knobs"] for cell in plan.get("cells", []) if cell.get("knobs")]
@@ -278,70 +274,97 @@ def _refuse(directory: Path) -> None:
         )
 
 
-def _read_json(path: Path) -> tuple[dict[str, Any], str | None]:
-    """The file's mapping and what is wrong with it: ({}, None) where there is no file."""
-    try:
-        content = read_json(path)
-    except FileNotFoundError:
-        return {}, None
-    except (OSError, ValueError) as fault:
-        return {}, f"{path.name} cannot be read: {fault}"
-    wrong = [name for name, kind in KINDS.items() if not isinstance(content.get(name, kind()), kind)]
-    return ({}, f"{path.name} is damaged: {', '.join(wrong)}: another type is needed") if wrong else (content, None)
-
-
-def _records(directory: Path, cells: Iterable[Mapping[str, Any]]) -> list[Record]:
-    planned = {str(cell["name"]): dict(cell) for cell in cells if isinstance(cell, Mapping) and "name" in cell}
-    present = _run_folders(directory)
+def _records(directory: Path, cells: Iterable[PlannedCell], faults: list[str]) -> list[Record]:
+    planned = {cell["name"]: cell for cell in cells}
+    present = _run_folders(directory, faults)
     extra = sorted((name for name in present if name not in planned), key=_natural)
-    return [_record(name, present.get(name), planned.get(name, {})) for name in [*planned, *extra]]
+    return [_record(name, present.get(name), planned.get(name)) for name in [*planned, *extra]]
 
 
-def _run_folders(directory: Path) -> dict[str, Path]:
-    folders = (entry for entry in directory.iterdir() if not entry.name.startswith("."))
-    return {
-        folder.name: folder for folder in folders if (folder / "result.json").is_file() or (folder / ".hydra").is_dir()
-    }
+def _run_folders(directory: Path, faults: list[str]) -> dict[str, Path]:
+    """The folders that hold a run, by name; what leads out of the directory or cannot be shown is a fault."""
+    folders = {}
+    for entry in directory.iterdir():
+        if entry.name.startswith(".") or not (_is_there(entry / "result.json") or (entry / ".hydra").is_dir()):
+            continue
+        if entry.name != visible(entry.name):
+            faults.append(f"{visible(str(entry))} is left out: a name for a run has no such characters")
+        elif leads_out(entry, directory):
+            faults.append(f"{entry} is left out: it is a link out of {directory}; give where it leads beside this")
+        else:
+            folders[entry.name] = entry
+    return folders
 
 
-def _record(name: str, folder: Path | None, cell: Mapping[str, Any]) -> Record:
-    result, fault = _read_json(folder / "result.json") if folder else ({}, None)
-    if folder and isinstance(result.get("metrics"), dict):
+def _is_there(path: Path) -> bool:
+    return os.path.lexists(path)
+
+
+def _record(name: str, folder: Path | None, cell: PlannedCell | None) -> Record:
+    planned: Mapping[str, Any] = cell or {}
+    result, fault = _read_result(folder / "result.json") if folder else ({}, None)
+    if folder and "metrics" in result:
         result["metrics"] = {**_judged(folder, result.get("key")), **result["metrics"]}
     # A cell that was interrupted keeps that result while it is gone on with.
     ended = result.get("status") in ("finished", "diverged", "pruned")
     running = how_far(folder) if folder and not ended else None
-    overrides = result.get("overrides") or cell.get("overrides") or (_composed(folder) if folder and not result else [])
+    overrides = result.get("overrides") or planned.get("overrides", [])
+    if folder and not result and not overrides and not (folder / ".hydra").is_symlink():
+        overrides, fault = _composed(folder / ".hydra" / "overrides.yaml", fault)
     return {
         **result,
         "name": name,
         "status": running or result.get("status", "missing"),
-        "key": result.get("key", cell.get("key")),
-        "group": cell.get("confirms") or result.get("group", cell.get("group")),
-        "overrides": dict(_split(str(override)) for override in overrides),
-        "seed": result.get("seed", cell.get("seed")),
-        "knobs": {**(cell.get("knobs") or {}), **(result.get("knobs") or {})},
+        "key": result.get("key", planned.get("key")),
+        "group": planned.get("confirms") or result.get("group", planned.get("group")),
+        "overrides": dict(map(_split, overrides)),
+        "seed": result.get("seed", planned.get("seed")),
+        "knobs": {**planned.get("knobs", {}), **result.get("knobs", {})},
         "error": result.get("error") or fault,
-        "confirms": bool(cell.get("confirms")),
+        "confirms": bool(planned.get("confirms")),
     }
 
 
-def _judged(folder: Path, key: Any) -> dict[str, float]:
-    """What `evaluate.py` measured of a run's weights beside its own metrics; nothing where they are another run's."""
-    content, _ = _read_json(folder / "evaluation.json")
-    if content.get("key") != key or key is None:
-        return {}
-    sections = [content.get(name) for name in ("calibration", "shift")]
-    return {name: value for section in sections if isinstance(section, dict) for name, value in section.items()}
-
-
-def _composed(folder: Path) -> list[str]:
-    """The overrides that Hydra noted when it composed a run that left no result."""
+def _read_result(path: Path) -> tuple[dict[str, Any], str | None]:
+    """What a result says, and what is wrong with it: ({}, None) where there is no file."""
     try:
-        content = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text())
-    except (OSError, yaml.YAMLError):
-        return []
-    return content if isinstance(content, list) else []
+        return read_result(path, whole=False, shown=True), None
+    except FileNotFoundError:
+        return {}, None
+    except (OSError, ValueError) as fault:
+        return {}, f"{path.name} cannot be read: {visible(str(fault))}"
+
+
+class Judged(TypedDict, total=False):
+    """What of an `evaluation.json` is shown beside a run's own metrics."""
+
+    key: Required[str]
+    calibration: Measures
+    shift: Measures
+
+
+def _judged(folder: Path, key: Any) -> dict[str, float | None]:
+    """What `evaluate.py` measured of a run's weights beside its own metrics; nothing where they are another run's."""
+    try:
+        content = read_as(_judged_reader(), folder / "evaluation.json", MOST_BYTES, shown=True)
+    except (OSError, ValueError):
+        return {}
+    return content.get("calibration", {}) | content.get("shift", {}) if content["key"] == key else {}
+
+
+@functools.cache
+def _judged_reader() -> TypeAdapter[Judged]:
+    return TypeAdapter(Judged)
+
+
+def _composed(path: Path, fault: str | None) -> tuple[list[str], str | None]:
+    """The overrides that Hydra noted when it composed a run that left no result; and what is wrong with the file."""
+    try:
+        return [visible(override) for override in read_yaml_list(path)], fault
+    except FileNotFoundError:
+        return [], fault
+    except (OSError, ValueError) as error:
+        return [], fault or f"{path.name} cannot be read: {visible(str(error))}"
 
 
 def _split(override: str) -> tuple[str, str]:

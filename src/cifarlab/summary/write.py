@@ -52,7 +52,8 @@ def write_summary(
 ) -> tuple[Path | None, Findings]:
     """`summarize`, with what was found. Where the folder takes nothing, there is no path, and a warning says why."""
     sweep = read_sweep(sweep_dir, *beside)
-    histories = read_histories(sweep.directory, sweep.runs["name"])
+    histories, damaged = read_histories(sweep.directory, sweep.runs["name"])
+    sweep = replace(sweep, faults=(*sweep.faults, *damaged))
     names = list(dict.fromkeys([*usual(sweep, histories), *chosen(sweep, [*sweep.figures, *figures])]))
     if metric is not None:
         refuse_metric(sweep, metric)

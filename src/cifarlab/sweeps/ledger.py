@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,17 +14,16 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from cifarlab.job.configure import ConfigError
-from cifarlab.reading import read_json
-from cifarlab.result import FILE, SCHEMA, Identity, Result, Scalar, write_json
+from cifarlab.plan import FILE as LEDGER
+from cifarlab.plan import PlannedCell, read_plan
+from cifarlab.result import FILE, SCHEMA, Identity, Scalar, read_result, write_json
 from cifarlab.sweeps.names import bare, fitting
 from cifarlab.training.records.claim import is_occupied
 
-LEDGER = "sweep.json"
 LOCKS = ".locks"
 IN_USE = "in_use"
 DONE = ("finished", "diverged")
 MISSING = "missing"
-CELL_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._+-]{1,255}")
 DAMAGED = "damaged"
 
 
@@ -53,14 +51,8 @@ class Cell:
         return {name: value for name, value in values.items() if name != "confirms" or value is not None}
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> Cell:
-        """A cell as ``sweep.json`` has it.
-
-        Raises:
-            ValueError: its name would lead out of the sweep's folder.
-        """
-        if not CELL_NAME.fullmatch(str(values["name"])):
-            raise ValueError(f"the cell name {values['name']!r}: allowed: letters, digits and . _ - +")
+    def read(cls, values: PlannedCell) -> Cell:
+        """A cell as ``sweep.json`` has it."""
         return cls(
             name=values["name"],
             key=values["key"],
@@ -89,25 +81,27 @@ class Ledger:
         """The ledger in a folder, or an empty one.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: the file cannot be read, or is damaged.
         """
         path = directory / LEDGER
-        if not path.exists():
+        plan, faults = read_plan(path)
+        if not plan and not faults:
             return cls(directory)
         try:
-            values = read_json(path)
-            cells = [Cell.read(cell) for cell in values["cells"]]
-            return cls(
-                directory,
-                commands=list(values.get("commands", [])),
-                axes={key: list(items) for key, items in values.get("axes", {}).items()},
-                cells={cell.key: cell for cell in cells},
-                figures=list(values.get("figures", [])),
-                together={name: list(keys) for name, keys in values.get("together", {}).items()},
-                search=dict(values.get("search", {})),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is damaged ({error}); move it away, the finished cells are kept") from None
+            cells = [Cell.read(cell) for cell in plan["cells"]]
+        except KeyError as error:
+            faults.append(f"{path} is damaged: there is no {error}")
+        if faults:
+            raise ValueError("\n".join([*faults, "Move the file away; the finished cells are kept."]))
+        return cls(
+            directory,
+            commands=plan.get("commands", []),
+            axes=plan.get("axes", {}),
+            cells={cell.key: cell for cell in cells},
+            figures=plan.get("figures", []),
+            together=plan.get("together", {}),
+            search={**plan.get("search", {})},
+        )
 
     def merge(
         self,
@@ -187,8 +181,7 @@ def read_outcome(directory: Path) -> dict[str, Any]:
     """
     path = directory / FILE
     try:
-        Result.read(directory)
-        return read_json(path)
+        return read_result(path)
     except FileNotFoundError:
         return {}
     except OSError as error:

@@ -5,21 +5,27 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import secrets
 import subprocess
 import sys
 from dataclasses import dataclass
 from importlib import metadata
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, TypeAdapter
+from typing_extensions import TypedDict
 
-from cifarlab.reading import read_json
-from cifarlab.result import write_bytes, write_json
+from cifarlab.reading import read_as
+from cifarlab.result import MOST_BYTES, write_bytes, write_json
 from cifarlab.training.hardware.device import device_name
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "hydra-core", "omegaconf", "numpy")
 
+
+log = getLogger(__name__)
 
 DIFF = "uncommitted.diff"
 LONGEST_DIFF = 1_000_000  # bytes
@@ -50,7 +56,7 @@ def write_environment(
     """
     path = directory / "environment.json"
     first = _earlier(path) if goes_on else None
-    number = 2 + len(first["sittings"]) if first is not None else 1
+    number = 2 + len(first.get("sittings", [])) if first is not None else 1
     here = {"started": started, **describe_environment(device), "processes": processes}
     changes = _uncommitted()
     if changes:
@@ -59,7 +65,7 @@ def write_environment(
     if first is None:
         write_json(path, here | {"sittings": []})
         return Sittings(1, started)
-    write_json(path, first | {"sittings": [*first["sittings"], here]})
+    write_json(path, {**first, "sittings": [*first.get("sittings", []), here]})
     return Sittings(number, first.get("started"))
 
 
@@ -79,15 +85,28 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _earlier(path: Path) -> dict[str, Any] | None:
-    """What the file says, with its list of later sittings; None where there is nothing that could be kept."""
+class Sat(TypedDict, total=False):
+    """What must be right in the file to add a sitting to it; the rest is kept as it is."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    started: str | None
+    sittings: list[dict[str, Any]]
+
+
+def _earlier(path: Path) -> Sat | None:
+    """What the file says; None where there is none.
+
+    One that cannot be read is set aside: it may be all that is known of how the run began.
+    """
     try:
-        values = read_json(path)
-    except (OSError, ValueError):
+        return read_as(TypeAdapter(Sat), path, MOST_BYTES)
+    except FileNotFoundError:
         return None
-    if not isinstance(values.setdefault("sittings", []), list):
+    except (OSError, ValueError) as fault:
+        aside = path.with_name(f"environment.damaged-{secrets.token_hex(4)}.json")
+        path.rename(aside)
+        log.warning(f"{fault}; it is {aside.name} now, and the count of sittings begins anew")
         return None
-    return values
 
 
 @functools.cache

@@ -81,10 +81,10 @@ class Ended(NamedTuple):
 
 
 @pytest.fixture
-def train_py(
+def run_py(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., Ended]]:
-    """``python train.py ARGUMENTS`` in this process, which spares the imports, and in an empty folder.
+    """``python SCRIPT ARGUMENTS`` of one of ours, in this process, which spares the imports, and in an empty folder.
 
     With one thread, here and in processes that a test starts: several would only wait for each other.
     """
@@ -94,9 +94,9 @@ def train_py(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command_line, "CONF", CONF)
     monkeypatch.setenv("COLUMNS", "200")
-    script = CONF.with_name("train.py")
 
-    def call(*arguments: str) -> Ended:
+    def call(name: str, *arguments: str) -> Ended:
+        script = CONF.with_name(name)
         monkeypatch.setattr(sys, "argv", [str(script), *arguments])
         GlobalHydra.instance().clear()
         capfd.readouterr()
@@ -111,3 +111,9 @@ def train_py(
 
     yield call
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def train_py(run_py: Callable[..., Ended]) -> Callable[..., Ended]:
+    """``python train.py ARGUMENTS``, likewise."""
+    return lambda *arguments: run_py("train.py", *arguments)

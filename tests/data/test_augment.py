@@ -15,7 +15,7 @@ from timm.data.mixup import Mixup as TimmMixup
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from cifarlab.data.augment import Augment, colour, randaugment, warp
+from cifarlab.data.augment import Augment, Operation, colour, randaugment, warp
 from cifarlab.data.augment.colour import Brightness, Jitter
 from cifarlab.data.augment.cutout import Cutout
 from cifarlab.data.augment.draw import Draw, Numbers, draw_of, uniform_numbers
@@ -507,4 +507,49 @@ def test_every_option_of_the_config_group_builds() -> None:
     (rotation,) = built.pop("rotation_90").affine
     assert rotation.degrees == 90
     assert {name: augment.names for name, augment in built.items()} == {name: (name,) for name in CLASSES}
-    assert set(CLASSES) == set(inspect.signature(Augment).parameters) - {"mode"}
+    assert set(CLASSES) == set(inspect.signature(Augment).parameters) - {"mode", "own"}
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (
+            lambda pixels, draw: pixels + torch.rand(8, 1, 1, 1) - 0.5,
+            "other pictures for the same draw; take what is random",
+        ),
+        (
+            lambda pixels, draw: pixels[:, :, 1:],
+            r"float32 \(8, 3, 5, 8\); allowed: float32 \(8, 3, 6, 8\), as it is given",
+        ),
+        (lambda pixels, draw: pixels.to(torch.uint8), r"gives uint8 \(8, 3, 6, 8\); allowed: float32"),
+        (lambda pixels, draw: pixels / 255 - 1, "gives values from -1 to 0; allowed: 0 to 255"),
+        (lambda pixels, draw: pixels * 2, "gives values from 0 to 510; allowed: 0 to 255"),
+        (lambda pixels, draw: pixels * math.nan, "gives values from nan to nan"),
+        (lambda pixels, draw: None, "gives a NoneType; allowed: a tensor"),
+        (lambda pixels, draw: pixels @ draw, r"TypeError: .*Tensor.* \(test_augment\.py:\d+\)$"),
+    ],
+)
+def test_an_operation_of_the_users_is_tried_out(change, fault):
+    class Own(Operation):
+        def __call__(self, pixels, draw):
+            return change(pixels, draw)
+
+    with pytest.raises(ValueError, match=f"^augment.mine: .*{fault}"):
+        Augment(mine=Own()).try_out((6, 8))
+
+
+def test_operations_of_the_users_go_by_their_names_before_cutout():
+    def painting(value: float) -> Operation:
+        class Own(Operation):
+            def __call__(self, pixels, draw):
+                return torch.full_like(pixels, value)
+
+        return Own()
+
+    augment = Augment(b=painting(20), cutout=Cutout(size=4, fill="zero"), a=painting(10))
+    augment.try_out((32, 32))
+    assert augment.names == ("a", "b", "cutout")
+    assert augment.pixels(noise(2)).unique().tolist() == [0, 20]
+    again = Augment(brightness=Brightness(), darker=Brightness(strength=1.0))  # one of ours a second time
+    again.try_out((32, 32))
+    assert again.names == ("brightness", "darker")

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from cifarlab.job.configure import ConfigError
 from cifarlab.result import Status
 from cifarlab.verbs import command_line, evaluation_options, figure_options, run_directory, summarize
-from cifarlab.verbs.command_line import prepare, quote_path, register_resolvers
+from cifarlab.verbs.command_line import flags_first, prepare, quote_path, register_resolvers
 from cifarlab.verbs.train import what_next
 
 TrainPy = Callable[..., Any]
@@ -324,3 +324,11 @@ def test_as_a_process(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert [line.partition("=")[0] for line in done.stderr.splitlines()] == ["model.kernal_size", "trainer.precision"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_overrides_may_stand_on_both_sides_of_a_flag(train_py: TrainPy) -> None:
+    given = ["a=1", "-m", "b=2", "--config-dir", "mine", "c=3", "-cd=other", "hydra.run.dir=x"]
+    assert flags_first(given) == ["-m", "--config-dir", "mine", "-cd=other", "a=1", "b=2", "c=3", "hydra.run.dir=x"]
+    planned = train_py("data=digits", "plan=true", "-m", "lr=0.1,0.2")
+    assert planned.code == 0, planned.err
+    assert "lr-0.2" in planned.out

@@ -49,8 +49,8 @@ def test_help_lists_every_key_of_a_launcher(
 
 def test_every_knob_of_the_residual_cnn_is_documented() -> None:
     texts = documented(ResidualCNN)
-    assert set(texts) == {"blocks", "kernel_size", "width", "dropout", "activation", "downsample"}
-    assert texts["blocks"] == "residual blocks."
+    assert set(texts) == {"blocks", "repeats", "kernel_size", "width", "dropout", "activation", "downsample"}
+    assert texts["blocks"].startswith("residual blocks, or with ``repeats`` stages of them")
 
 
 def test_a_headline_is_the_first_sentence(tmp_path: Path) -> None:

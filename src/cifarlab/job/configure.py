@@ -143,27 +143,36 @@ def describe_call(
     prefix = f"{key}." if key else ""
     parameters = config_parameters(target)
     names = {config_key(name): name for name in parameters}
-    faults = [unknown(prefix + name, value, list(names)) for name, value in values.items() if name not in names]
-    given = {names[name]: value for name, value in values.items() if name in names}
+    kinds = {name: parameter.annotation for name, parameter in parameters.items()}
+    faults: list[str] = []
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in names:
+            given[names[name]] = value
+        elif _names_a_class(value) and (kind := kind_of_others(target)) is not None:
+            kinds[name], given[name] = kind, value
+        else:
+            faults.append(unknown(prefix + name, value, [*names, *(name for name in kinds if name not in parameters)]))
     arguments: dict[str, Any] = {}
     judged: set[str] = set()  # their fault is told already
-    for name, parameter in parameters.items():
-        nested = _configurable_class(parameter.annotation, allow)
+    for name, annotation in kinds.items():
+        nested = _configurable_class(annotation, allow)
         if nested is not None and isinstance(given.get(name), Mapping):
             try:
                 arguments[name] = _describe_nested(nested, given.pop(name), prefix + config_key(name), room, allow)
             except ConfigError as error:
                 judged.add(name)
                 faults += error.faults
-        elif nested is not None and name in given and not (given[name] is None and _takes_null(parameter.annotation)):
+        elif nested is not None and name in given and not (given[name] is None and _takes_null(annotation)):
             judged.add(name)
             value = _shown(given[name])
             faults.append(f"{prefix}{config_key(name)}={value}: a mapping of {nested.__name__}'s keys is needed")
     # A described object stands as null for the type check: its own signature has judged it already.
-    plain, type_faults = _check_types(target, given | dict.fromkeys([*arguments, *judged]), prefix)
+    described = [name for name in (*arguments, *judged) if name in parameters]
+    plain, type_faults = _check_types(target, given | dict.fromkeys(described), prefix)
     if faults or type_faults:
         raise ConfigError(faults + type_faults)
-    return Description(target, {name: arguments.get(name, plain[name]) for name in parameters})
+    return Description(target, plain | {name: arguments[name] for name in sorted(arguments)})
 
 
 @functools.cache
@@ -179,6 +188,18 @@ def config_parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parame
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     return types.MappingProxyType(parameters)
+
+
+@functools.cache
+def kind_of_others(target: Callable[..., Any]) -> Class | None:
+    """The class of ours of which a constructor takes any number under names of the user's, as ``**own: Operation``."""
+    if isinstance(target, Constructor):
+        annotation = target.others
+    else:
+        function = target.__init__ if inspect.isclass(target) else target
+        kinds = [each for each in inspect.signature(function).parameters.values() if each.kind is each.VAR_KEYWORD]
+        annotation = get_type_hints(function).get(kinds[0].name) if kinds else None
+    return _configurable_class(annotation, ())
 
 
 def config_key(parameter: str) -> str:
@@ -239,6 +260,10 @@ def _describe_nested(
     if not _is_kind(target, expected):
         raise ConfigError([f"{key}.{TARGET}={node[TARGET]}: a kind of {expected.__name__} is needed"])
     return describe_call(target, _without_target(node), key=key, room=room, allow=allow)
+
+
+def _names_a_class(value: Any) -> bool:
+    return isinstance(value, Mapping) and TARGET in value
 
 
 def _without_target(node: Mapping[Any, Any]) -> dict[str, Any]:

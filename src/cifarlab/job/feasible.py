@@ -40,11 +40,13 @@ class Pictures:
         """Of a data set that is there.
 
         Raises:
-            ValueError: its splits cannot be made as they are asked for.
+            ValueError: its splits cannot be made as they are asked for, or an operation of the user's own does not do
+                what the augmentation asks of it.
         """
         sets = data.source.load(data.root)
         sizes = {name: len(chosen) for name, (_, chosen) in data.rule.positions(sets).items()}
         sizes["train"] *= data.augment.copies
+        data.augment.try_out(sets["train"].image_size)
         return cls(sets["train"].num_classes, sets["train"].image_size, sizes, "val" in sets)
 
 

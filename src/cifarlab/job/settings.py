@@ -35,7 +35,8 @@ class Settings:
         parent: set by ``continue_from``: KEY/GROUP of that run.
         checkpoints: what a finished run keeps: all, only the best weights, or none.
         figures: pictures drawn at the end of a run or of a sweep.
-        allow: import paths of your own models and data sets that a config may name; only the command line may set it.
+        allow: import paths of your own models, data sets and augmentations that a config may name; only the command
+            line may set it.
 
     Raises:
         ValueError: a figure that nobody draws, or a second phase of ``finetune`` without an epoch.

@@ -35,6 +35,7 @@ class Constructor:
 
     Attributes:
         parameters: the keyword-only ones, annotations resolved.
+        others: the annotation of ``**others``; None where it takes none.
         version: see `Description.deviations`.
         is_abstract: a class with abstract methods left.
         lineage: paths of the classes of this package that it is or inherits from.
@@ -53,6 +54,14 @@ class Constructor:
     @functools.cached_property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
         return types.MappingProxyType({parameter.name: parameter for parameter in _parameters(self._lines)})
+
+    @functools.cached_property
+    def others(self) -> Any:
+        for module, node in self._lines:
+            if (function := _constructing(node)) is not None:
+                others = function.args.kwarg
+                return module.evaluate(others.annotation) if others and others.annotation else None
+        return None
 
     def load(self) -> Any:
         """The class or function itself."""
@@ -200,14 +209,19 @@ def _lineage(module: _Module, node: Definition) -> list[tuple[_Module, Definitio
 
 def _parameters(lines: list[tuple[_Module, Definition]]) -> Iterator[inspect.Parameter]:
     for module, node in lines:
-        if isinstance(node, ast.FunctionDef):
-            return _keywords(module, node)
-        if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        if isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(each) for each in node.decorator_list):
             return _fields(module, node)
-        for method in node.body:
-            if isinstance(method, ast.FunctionDef) and method.name == "__init__":
-                return _keywords(module, method)
+        if (function := _constructing(node)) is not None:
+            return _keywords(module, function)
     return iter(())
+
+
+def _constructing(node: Definition) -> ast.FunctionDef | None:
+    """A function itself, or the ``__init__`` that a class has of its own."""
+    if isinstance(node, ast.FunctionDef):
+        return node
+    methods = (each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__")
+    return next(methods, None)
 
 
 def _keywords(module: _Module, node: ast.FunctionDef) -> Iterator[inspect.Parameter]:

@@ -31,6 +31,11 @@ PATH_KEYS = (
     "run", "resume", "continue_from", "root", "data.root", "weights", "model.weights", "images", "hydra.run.dir"
 )  # fmt: skip
 CONFIG_DIR = ("--config-dir", "-cd")  # Hydra's own, for a folder of the user's beside the config tree
+# Flags of Hydra's that an argument of their own follows.
+WITH_VALUE = (
+    *CONFIG_DIR, "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p",
+    "--experimental-rerun",
+)  # fmt: skip
 PATH_OVERRIDE = re.compile(rf"^(\+{{0,2}}(?:{'|'.join(re.escape(key) for key in PATH_KEYS)}))=(.*)$", re.DOTALL)
 
 
@@ -49,16 +54,26 @@ def call(main: Callable[[], None], *, composed: bool = True) -> None:
     with leaving():
         try:
             if composed:
-                sys.argv[1:] = [
+                prepared = [
                     prepare(argument) if before not in CONFIG_DIR else str(expanded(argument))
                     for before, argument in itertools.pairwise(sys.argv)
                 ]
+                sys.argv[1:] = flags_first(prepared)
             with stoppable():
                 main()
         except (HydraException, OmegaConfBaseException) as error:
             if isinstance(error.__cause__, OSError):  # of `unique`, which makes a folder
                 raise error.__cause__ from None
             raise ConfigError([explain(error)]) from None
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """The same arguments, overrides last: Hydra's parser does not know those on both sides of a flag."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    for before, argument in itertools.pairwise(("", *arguments)):
+        (flags if argument.startswith("-") or before in WITH_VALUE else overrides).append(argument)
+    return flags + overrides
 
 
 def asks_for_help() -> bool:

@@ -60,6 +60,7 @@ def samples(subject: Subject, options: Options) -> Figure:
 def augmentations(subject: Subject, options: Options) -> Figure:
     """The picture beside copies by each configured operation, or by all there are where none is configured (R5.5)."""
     configured = subject.job.parts["augment"]()
+    configured.try_out(subject.data.image_size)
     given = subject.job.parts["augment"].arguments
     if configured.names:
         each = {name: Augment(**{name: given[name]()}) for name in configured.names}

@@ -28,7 +28,7 @@ class Options:
     Args:
         run: directory of a run, of a sweep, or several: ``run=[A,B]``.
         data: ``data.root=PATH`` says where the data sets lie now.
-        allow: import paths of your own models and data sets that the run's config may name.
+        allow: import paths of your own models, data sets and augmentations that the run's config may name.
         per_class: calibration of each class too.
         shift: test elsewhere too: on the fifteen corruptions of the test pictures, or on CIFAR-10.1.
         seed: of what corruptions draw.

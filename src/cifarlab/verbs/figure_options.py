@@ -43,7 +43,7 @@ class Options:
         run: directory of a run that config, data and weights come from.
         weights: file with a state_dict for the chosen model; it may lack what the figure does not need.
         classes: outputs of the chosen model; null takes the data set's, and 1000 (ImageNet) for weights from elsewhere.
-        allow: import paths of your own models and data sets that a config may name.
+        allow: import paths of your own models, data sets and augmentations that a config may name.
         seed: of the first pixels of an ascent, of the augmentation, and of the weights of an untrained net.
         split: of the data; null is train for samples and augmentations, test for the others.
         of: which answers are explained: that about one picture (`image`), about the first pictures of a class

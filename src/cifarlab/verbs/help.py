@@ -160,7 +160,16 @@ def _keys(part: Description, prefix: str, short_names: Sequence[str] = ()) -> Ta
         value = "..." if isinstance(value, Description) else _written(value)
         text = texts.get(name, "").replace("``", "")
         table.add_row(*map(escape, (shown, value, allowed(parameter.annotation), text)))
+    for name in part.arguments.keys() - config_parameters(part.target).keys():  # the user's own
+        table.add_row(*_own(part.arguments[name], f"{prefix}{name}"))
     return table
+
+
+def _own(part: Description, key: str) -> Sequence[str]:
+    """The row of an object that is not of this package: its keys with what they are, and what it says of itself."""
+    values = (f"{name.removeprefix(f'{key}.')}={_written(value)}" for name, value in part.scalars(f"{key}."))
+    about = (inspect.getdoc(part.target) or "").partition("\n")[0]
+    return [escape(text) for text in (key, "...", f"a mapping of {', '.join(values) or 'nothing'}", about)]
 
 
 def documented(target: Callable[..., Any]) -> Mapping[str, str]:

@@ -13,12 +13,13 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from cifarlab.data.augment.draw import Draw
+from cifarlab.data.augment.operation import Operation
 
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, with torchvision's digits
 WHITE = 255.0
 
 
-class Brightness:
+class Brightness(Operation):
     """Multiplies each picture by a factor.
 
     Args:
@@ -33,7 +34,7 @@ class Brightness:
         return brighten(pixels, draw.uniform(1 - self.strength, 1 + self.strength))
 
 
-class Jitter:
+class Jitter(Operation):
     """Brightness, contrast, saturation and hue in this order (torchvision's `ColorJitter` shuffles the four).
 
     Args:

@@ -9,11 +9,12 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from cifarlab.data.augment.draw import Draw
+from cifarlab.data.augment.operation import Operation
 
 FILLS = {"grey": 127.5, "zero": 0.0}
 
 
-class Cutout:
+class Cutout(Operation):
     """Paints a square over each picture; its centre is any pixel, so it may reach over the edge.
 
     After DeVries and Taylor 2017, arXiv 1708.04552, who fill with the data set's mean: `grey` is within 0.3 standard

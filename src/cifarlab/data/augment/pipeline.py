@@ -11,6 +11,7 @@ from cifarlab.data.augment.colour import Brightness, Jitter
 from cifarlab.data.augment.cutout import Cutout
 from cifarlab.data.augment.draw import Draw, draw_of
 from cifarlab.data.augment.mixing import CutMix, Mixup, soft_labels
+from cifarlab.data.augment.operation import Operation, try_out
 from cifarlab.data.augment.randaugment import RandAugment
 from cifarlab.data.augment.warp import Rotation, Translation, Zoom, warp
 from cifarlab.data.augment.windows import AlternatingFlip, Crop, Flip, cut
@@ -20,8 +21,8 @@ class Augment:
     """Random changes to whole batches on the device, each picture by its own draw.
 
     The order is fixed, whatever the order in the config: flip and crop (one copy of whole rows, on uint8), then
-    rotation, zoom and translation (one bilinear sampling), brightness, jitter, randaugment, cutout, and last mixup or
-    cutmix, which need finished pictures and change labels too.
+    rotation, zoom and translation (one bilinear sampling), brightness, jitter, randaugment, operations of your own by
+    their names, cutout, and last mixup or cutmix, which need finished pictures and change labels too.
 
     Args:
         mode: `replace` trains on augmented pictures; `append` on the originals and an augmented copy of each, drawn
@@ -38,6 +39,7 @@ class Augment:
         cutout: paint over a square.
         mixup: mean of two pictures and of their labels.
         cutmix: box of one picture in another, labels by area.
+        own: operations that are not of this package, or further ones of it, by names of the user's.
 
     Raises:
         ValueError: two operations that exclude each other.
@@ -59,6 +61,7 @@ class Augment:
         cutout: Cutout | None = None,
         mixup: Mixup | None = None,
         cutmix: CutMix | None = None,
+        **own: Operation,
     ) -> None:
         if flip is not None and alternating_flip is not None:
             raise ValueError("augment.flip and augment.alternating_flip exclude each other; allowed: one of the two")
@@ -68,12 +71,14 @@ class Augment:
         self.crop = crop
         self.flip = flip or alternating_flip
         self.affine = [step for step in (rotation, zoom, translation) if step is not None]
-        self.painting = [step for step in (brightness, jitter, randaugment, cutout) if step is not None]
+        self.own = dict(sorted(own.items()))
+        painting = (brightness, jitter, randaugment, *self.own.values(), cutout)
+        self.painting = [step for step in painting if step is not None]
         self.mixing = mixup or cutmix
         given = {
             "flip": flip, "alternating_flip": alternating_flip, "crop": crop, "rotation": rotation, "zoom": zoom,
             "translation": translation, "brightness": brightness, "jitter": jitter, "randaugment": randaugment,
-            "cutout": cutout, "mixup": mixup, "cutmix": cutmix,
+            **self.own, "cutout": cutout, "mixup": mixup, "cutmix": cutmix,
         }  # fmt: skip
         self.names: tuple[str, ...] = tuple(name for name, step in given.items() if step is not None)
 
@@ -81,6 +86,15 @@ class Augment:
     def copies(self) -> int:
         """Pictures an epoch for each picture of the data set: 2 under `append`."""
         return 2 if self.mode == "append" else 1
+
+    def try_out(self, size: tuple[int, int]) -> None:
+        """Give the user's own operations some pictures of this height and width.
+
+        Raises:
+            ValueError: one of them does not do what an operation does.
+        """
+        for name, operation in self.own.items():
+            try_out(f"augment.{name}", operation, size)
 
     def __call__(self, pictures: Tensor, draw: Draw) -> Tensor:
         """Everything but the mixing.

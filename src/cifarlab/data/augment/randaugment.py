@@ -12,12 +12,13 @@ from torch.nn import functional as F
 
 from cifarlab.data.augment.colour import WHITE, blend, brighten, contrast, saturate
 from cifarlab.data.augment.draw import Draw
+from cifarlab.data.augment.operation import Operation
 from cifarlab.data.augment.warp import linear, rotation, shift, warp
 
 LARGEST_MAGNITUDE = 30
 
 
-class RandAugment:
+class RandAugment(Operation):
     """`operations` random operations on each picture, all of one magnitude (Cubuk et al. 2019, arXiv 1909.13719).
 
     The list and its ranges are torchvision's; shifts and turns are sampled bilinearly here. Magnitude 0 leaves a

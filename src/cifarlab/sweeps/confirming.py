@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from omegaconf import OmegaConf
 
 from cifarlab.job.directory import reopen
 from cifarlab.job.job import SEEDS, Job
 from cifarlab.result import is_replicate
-from cifarlab.summary.load import read_sweep
-from cifarlab.summary.tables import cells_table, ranked
 from cifarlab.sweeps.ledger import Ledger
 
 MOST_SEEDS = 2**32
@@ -49,10 +47,13 @@ def best_again(directory: Path, ledger: Ledger, count: int, allow: Sequence[str]
         count: how many seeds.
         allow: import paths that a config may name.
     """
+    from cifarlab.summary.load import read_sweep  # and with it pandas and matplotlib
+    from cifarlab.summary.tables import cells_table, ranked
+
     found = []
     for part in read_sweep(directory).by_data():
         best = ranked(cells_table(part)).iloc[0]
-        if not np.isfinite(best["val/acc_mean"]):
+        if not math.isfinite(best["val/acc_mean"]):
             continue
         runs = part.runs[(part.runs["group"] == best["group"]) & part.is_finished]
         before = [cell.seed for cell in ledger.cells.values() if cell.confirms == best["group"]]

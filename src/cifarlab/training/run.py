@@ -21,8 +21,6 @@ from torch import Tensor, nn
 
 from cifarlab.data.module import ImageData
 from cifarlab.data.seeds import Seeds
-from cifarlab.figures.confusion import confusion
-from cifarlab.figures.curves import curves
 from cifarlab.heartbeat import Heartbeat
 from cifarlab.models.weights import without_weights
 from cifarlab.result import FILE, Identity, Result, Status, write_text
@@ -356,6 +354,9 @@ def _put_away(
 
 
 def _draw(name: str, sitting: _Sitting, evaluation: Evaluation) -> None:
+    from cifarlab.figures.confusion import confusion  # matplotlib need not be there before the first step
+    from cifarlab.figures.curves import curves
+
     draw = {
         "curves": lambda: curves(sitting.recorder.history.columns()),
         "confusion": lambda: confusion(evaluation.confusion, evaluation.classes),

@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.job.configure import ConfigError, allowed, config_parameters
 from cifarlab.result import digest, write_bytes
-from cifarlab.summary.history import read_history
 from cifarlab.verbs.figure_options import NAMES, READS, Options, read_options
 from cifarlab.verbs.leaving import leave
 
@@ -87,6 +86,7 @@ def draw_curves(options: Options) -> Figure:
     if options.run is None:
         raise ConfigError(["figure=curves: run=RUN_DIR is missing; the curves are those of a run"])
     from cifarlab.figures.curves import curves
+    from cifarlab.summary.history import read_history
 
     history = read_history(options.run / "history.csv")
     if not history:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
-from matplotlib.figure import Figure
 
 from cifarlab.result import Scalar
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 log = getLogger(__name__)
 

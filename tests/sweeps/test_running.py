@@ -13,10 +13,11 @@ from rich.console import Console
 
 from cifarlab.job.preflight import Planned
 from cifarlab.result import Identity, Result
+from cifarlab.sweeps import progress as progress_module
 from cifarlab.sweeps import running as running_module
 from cifarlab.sweeps.launchers.launching import CellLauncher, CellRun
 from cifarlab.sweeps.ledger import Cell, claimed
-from cifarlab.sweeps.progress import Progress
+from cifarlab.sweeps.progress import Progress, looking
 from cifarlab.sweeps.running import ELSEWHERE, Running
 
 Work = tuple[Cell, Planned]
@@ -235,3 +236,15 @@ def test_the_time_left_counts_the_places(
     for number in range(ended):
         progress.ended(cell(number), {"status": "finished", "seconds": {"total": 10.0}})
     assert progress.seconds_left() / 10 == pytest.approx(left)
+
+
+def test_a_look_at_many_cells_says_how_far_it_is(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter(range(0, 10_000, 3))
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: float(next(seconds)))
+    assert list(looking(range(1200), "reading")) == list(range(1200))
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[:2] == ["reading cells: 1 of 1,200", "reading cells: 3 of 1,200"]
+    assert list(looking(range(99), "reading")) == list(range(99))
+    assert capfd.readouterr().err == ""

@@ -89,7 +89,7 @@ class Description:
         Args:
             without: keys to leave out.
         """
-        ours = _is_within(self.target.__module__, (PACKAGE,))
+        ours = is_ours(self.target)
         name = self.target.__qualname__ if ours else f"{self.target.__module__}.{self.target.__qualname__}"
         version = getattr(self.target, "version", 1)
         found: dict[str, Any] = {TARGET: name} | ({"version": version} if version != 1 else {})
@@ -294,6 +294,11 @@ def _is_kind(target: Any, expected: Class) -> bool:
 
 def _takes_null(annotation: Any) -> bool:
     return type(None) in get_args(annotation)
+
+
+def is_ours(target: Any) -> bool:
+    """Whether a class or function is of this package, and not the user's own."""
+    return _is_within(target.__module__, (PACKAGE,))
 
 
 def _is_within(module: str, prefixes: Sequence[str]) -> bool:

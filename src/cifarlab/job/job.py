@@ -18,6 +18,7 @@ from cifarlab.data.fold import parse_fold
 from cifarlab.data.seeds import Seeds
 from cifarlab.figures import OF_A_RUN
 from cifarlab.job.configure import ConfigError, Description
+from cifarlab.job.nets import Nets
 from cifarlab.job.nodes import CALLS, OF_A_SWEEP, ROOMS, SHORT_NAMES, read_parts
 from cifarlab.job.settings import Settings
 from cifarlab.result import REPLICATES, Identity, Result, Scalar, digest
@@ -103,14 +104,14 @@ class Job:
         Args:
             values: key -> value, with two underscores for the dot.
         """
-        parts, config = dict(self.parts), OmegaConf.create(dict(self.config))
+        parts, config = dict(self.parts), dict(self.config)
         for name, value in values.items():
             group, _, key = name.rpartition("__")
             part = parts[group or "settings"]
             assert key in NOT_IN_KEY[group or "settings"], f"{name} would make it another run"
             parts[group or "settings"] = replace(part, arguments={**part.arguments, key: value})
-            OmegaConf.update(config, f"{group}.{key}" if group else key, value, force_add=True)
-        return replace(self, parts=parts, config=cast(dict[str, Any], OmegaConf.to_container(config)))
+            config |= {group: {**(config.get(group) or {}), key: value}} if group else {key: value}
+        return replace(self, parts=parts, config=config)
 
     def pinned(self) -> Job:
         """The same job, with the digest of the pictures that it means where they are the user's own.
@@ -201,8 +202,13 @@ class Job:
             raise ConfigError([f"data: an ImageData is needed, not a {type(data).__name__}"])
         return data
 
-    def preflight(self, num_classes: int, image_size: tuple[int, int]) -> Cost:
+    def preflight(self, num_classes: int, image_size: tuple[int, int], nets: Nets | None = None) -> Cost:
         """Build everything that can be built without memory or training.
+
+        Args:
+            num_classes: of the pictures.
+            image_size: height and width in pixels.
+            nets: where other jobs have theirs from.
 
         Raises:
             ValueError: values that are right one by one do not go together.
@@ -210,15 +216,15 @@ class Job:
         import torch
 
         from cifarlab.training.finetune import check
-        from cifarlab.training.hardware.cost import cost
         from cifarlab.training.records.inheritance import check_fit
         from cifarlab.training.schedules import Budget
 
+        nets = nets or Nets()
         for group in ("trainer", "logger"):
             self.parts[group]()
-        counted = cost(self.parts["model"], num_classes, image_size)
+        counted = nets.cost(self.parts["model"], num_classes, image_size)
+        net = nets.net(self.parts["model"], num_classes)
         with torch.device("meta"):
-            net = self.parts["model"](num_classes)
             self.parts["penalty"]()(net)
             optimizer = self.parts["optimizer"](net)
         settings = self.settings

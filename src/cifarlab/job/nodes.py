@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -157,11 +159,23 @@ def _without_foreign(group: str, node: Any, overrides: Sequence[str]) -> Any:
 def _describe_group(group: str, nodes: Mapping[str, Any], allow: Sequence[str]) -> Description:
     if group not in nodes:
         raise ConfigError([f"{group}: cannot be taken away; choose one with {group}=NAME"])
-    if group in ROOMS:
-        return describe(nodes[group], key=group, room=ROOMS[group], allow=allow)
-    if not isinstance(nodes[group] or {}, Mapping):
+    if group in CALLS and not isinstance(nodes[group] or {}, Mapping):
         raise ConfigError([f"{group}={nodes[group]}: a mapping is needed"])
-    return describe_call(CALLS[group], nodes[group] or {}, key=group, allow=allow)
+    if allow:  # a module of the user's may be another one the next time
+        return _describe_node(group, nodes[group], allow)
+    return _described_once(group, json.dumps(nodes[group]))
+
+
+@functools.lru_cache(maxsize=1024)
+def _described_once(group: str, node: str) -> Description:
+    """By the node as JSON: cells of a sweep share most of theirs."""
+    return _describe_node(group, json.loads(node), ())
+
+
+def _describe_node(group: str, node: Any, allow: Sequence[str]) -> Description:
+    if group in ROOMS:
+        return describe(node, key=group, room=ROOMS[group], allow=allow)
+    return describe_call(CALLS[group], node or {}, key=group, allow=allow)
 
 
 def _unread_keys(
@@ -178,7 +192,9 @@ def _unread_keys(
     it was typed.
     """
     groups = (*ROOMS, *CALLS)
-    read = {*SETTINGS, *groups, *OF_A_SWEEP, *INTERPOLATION.findall(str(OmegaConf.to_container(config)))}
+    read = {*SETTINGS, *groups, *OF_A_SWEEP}
+    if not nodes.keys() <= read:
+        read |= {*INTERPOLATION.findall(str(OmegaConf.to_container(config)))}
     typed = {override.partition("=")[0] for override in overrides}
     keys = {name: group for group in groups if isinstance(nodes.get(group), Mapping) for name in nodes[group]}
     known = sorted(read | short_names | set(OPTIONAL_GROUPS))

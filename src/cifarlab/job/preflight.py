@@ -6,10 +6,12 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.job import Job
+from cifarlab.job.nets import Nets, shape_of
+from cifarlab.job.once import Once
 from cifarlab.result import digest
 
 if TYPE_CHECKING:
@@ -21,6 +23,12 @@ Given = TypeVar("Given")
 Found = TypeVar("Found")
 ReadJob = Callable[[Sequence[str]], Job]
 Where = Literal["process", "machine", "elsewhere"]  # this process, others on this machine, other machines
+
+
+class Watched(Protocol):
+    """Goes through a sequence."""
+
+    def __call__(self, items: Sequence[Given], doing: str, /) -> Iterable[Given]: ...
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,12 @@ class Refused:
 
 
 def preflight(
-    cells: Iterable[tuple[str, ...]], read: ReadJob, checked: Checked | None = None, *, all_or_none: bool = False
+    cells: Sequence[tuple[str, ...]],
+    read: ReadJob,
+    checked: Checked | None = None,
+    *,
+    all_or_none: bool = False,
+    watched: Watched = lambda items, doing: items,
 ) -> tuple[list[Planned], list[Refused]]:
     """Check every cell: first against the signatures, which takes no torch and no data, then by building it.
 
@@ -50,14 +63,18 @@ def preflight(
         read: composes and checks one.
         checked: what was opened and built for earlier cells.
         all_or_none: build nothing where the signatures refuse a cell; no cell is planned then.
+        watched: goes through the cells, twice, and may tell how far it is and what is done there.
     """
     checked = checked or Checked()
-    read_cells = [(overrides, _attempt(overrides, read, overrides)) for overrides in cells]
-    refused = [found for _, found in read_cells if isinstance(found, Refused)]
+    jobs = [_attempt(overrides, read, overrides) for overrides in watched(cells, "reading")]
+    refused = [job for job in jobs if isinstance(job, Refused)]
     if refused and all_or_none:
         return [], refused
-    found = [_planned(overrides, job, checked) for overrides, job in read_cells]
-    return [each for each in found if isinstance(each, Planned)], [each for each in found if isinstance(each, Refused)]
+    # Those of one net one after another: it is built once, and none is kept but the last.
+    order = sorted(range(len(cells)), key=lambda number: _net_of(jobs[number]))
+    found = {number: _planned(cells[number], jobs[number], checked) for number in watched(order, "building")}
+    ends = [found[number] for number in range(len(cells))]
+    return [each for each in ends if isinstance(each, Planned)], [each for each in ends if isinstance(each, Refused)]
 
 
 def _planned(overrides: tuple[str, ...], job: Job | Refused, checked: Checked) -> Planned | Refused:
@@ -65,6 +82,10 @@ def _planned(overrides: tuple[str, ...], job: Job | Refused, checked: Checked) -
         return job
     cost = _attempt(overrides, checked.cost, job)
     return cost if isinstance(cost, Refused) else Planned(overrides, job, cost)
+
+
+def _net_of(job: Job | Refused) -> str:
+    return "" if isinstance(job, Refused) else digest(job.parts["model"].plain())
 
 
 def _attempt(overrides: tuple[str, ...], step: Callable[[Given], Found], given: Given) -> Found | Refused:
@@ -96,7 +117,7 @@ def _describe(error: Exception) -> str:
 
 
 class Checked:
-    """Data sets opened and nets built once, however many cells share them.
+    """Data sets opened and nets built once, however many cells share them; what was refused once is refused again.
 
     It imports torch when the first cell comes that its signatures have nothing against.
 
@@ -107,11 +128,8 @@ class Checked:
 
     def __init__(self, where: Where = "process") -> None:
         self._where = where
-        self._pictures: dict[str, Pictures] = {}
-        self._costs: dict[str, Cost] = {}
-        self._needs: dict[str, Need] = {}
-        self._train_on_one: set[str] = set()
-        self._can_be_here: set[str] = set()
+        self._once = Once()
+        self._nets = Nets()
 
     def cost(self, job: Job) -> Cost:
         from cifarlab.job import feasible
@@ -121,49 +139,58 @@ class Checked:
         feasible.refuse_what_splits_pass_over(job, pictures)
         feasible.refuse_what_needs_validation(job, pictures)
         smallest = feasible.smallest_training_batch(job, pictures)
-        groups = ("model", "penalty", "optimizer", "schedule", "trainer", "logger")
-        settings = job.parts["settings"].plain()
-        read = [settings[key] for key in ("epochs", "finetune")]
-        shape = (pictures.num_classes, pictures.image_size)
-        name = digest([*(job.parts[group].plain() for group in groups), *read, *shape])
-        if name not in self._costs:
-            self._costs[name] = job.preflight(*shape)
-        if smallest == 1 and name not in self._train_on_one:
-            feasible.refuse_batch_of_one(job, pictures)
-            self._train_on_one.add(name)
+        cost = self._cost_of(job, pictures)
+        if smallest == 1:
+            self._check_batch_of_one(job, pictures)
         if self._may_use_device_of(job):
-            feasible.refuse_what_cannot_fit(
-                job, pictures, self._costs[name], lambda: self._need_of(job, name, pictures)
-            )
-        return self._costs[name]
+            feasible.refuse_what_cannot_fit(job, pictures, cost, lambda: self._need_of(job, pictures))
+        return cost
 
     def _pictures_of(self, job: Job) -> Pictures:
         """What is known of the pictures, after a look at whether the splits can be made."""
-        name = digest([job.parts[group].plain() for group in ("data", "augment")])
-        if name not in self._pictures:
+
+        def look() -> Pictures:
             from cifarlab.job.feasible import Pictures
 
             data = job.make_data()
             data.prepare_data()
             data.check()
-            self._pictures[name] = Pictures.of(data)
-        return self._pictures[name]
+            return Pictures.of(data)
 
-    def _need_of(self, job: Job, name: str, pictures: Pictures) -> Need:
-        if name not in self._needs:
-            from cifarlab.training.hardware.memory import need
+        return self._once(("pictures", digest([job.parts[group].plain() for group in ("data", "augment")])), look)
 
-            made = (job.parts["model"], job.parts["optimizer"])
-            self._needs[name] = need(*made, pictures.num_classes, pictures.image_size)
-        return self._needs[name]
+    def _cost_of(self, job: Job, pictures: Pictures) -> Cost:
+        shape = (pictures.num_classes, pictures.image_size)
+        groups = ("model", "penalty", "optimizer", "schedule", "trainer", "logger")
+        settings = job.parts["settings"].plain()
+        read = [settings[key] for key in ("epochs", "finetune", "continue_from")]
+        name = digest([*(job.parts[group].plain() for group in groups), *read, *shape])
+        return self._once(("cost", name), lambda: job.preflight(*shape, self._nets))
+
+    def _check_batch_of_one(self, job: Job, pictures: Pictures) -> None:
+        from cifarlab.job.feasible import refuse_batch_of_one
+
+        data, finetune = job.parts["data"].arguments, job.parts["settings"].plain()["finetune"]
+        said = [pictures.sizes["train"], data["batch_size"]]  # in the refusal
+        model = shape_of(job.parts["model"])
+        name = digest([model, finetune, pictures.num_classes, pictures.image_size, *said])
+        self._once(("batch of one", name), lambda: refuse_batch_of_one(job, pictures))
+
+    def _need_of(self, job: Job, pictures: Pictures) -> Need:
+        from cifarlab.training.hardware.memory import need
+
+        model, optimizer = job.parts["model"], job.parts["optimizer"]
+        name = digest([shape_of(model), shape_of(optimizer), pictures.num_classes, pictures.image_size])
+        return self._once(("need", name), lambda: need(model, optimizer, pictures.num_classes, pictures.image_size))
 
     def _check_machine(self, job: Job) -> None:
-        name = digest(job.parts["trainer"].plain())
-        if self._where != "elsewhere" and name not in self._can_be_here:
+        def look() -> None:
             from cifarlab.job.feasible import check_machine
 
             check_machine(job, may_use=self._may_use_device_of(job))
-            self._can_be_here.add(name)
+
+        if self._where != "elsewhere":
+            self._once(("machine", digest(job.parts["trainer"].plain())), look)
 
     def _may_use_device_of(self, job: Job) -> bool:
         """Whether this process may use the device: a GPU is left to the processes that are to run on it."""

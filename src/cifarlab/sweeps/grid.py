@@ -32,6 +32,7 @@ BESIDE_THE_KEY = {
 }
 # Settings that decide on the cells and reach none of them.
 OF_THE_GRID = ("zip", "exclude")
+FOLD = "++data.fold"  # the axis that folds= is short for
 
 Values = Mapping[str, str]  # key -> value as typed
 
@@ -131,11 +132,11 @@ class Grid:
         """
         if folds is None:
             return self
-        given = [key for key in (*self.fixed, *self.written) if bare(key) == "data.fold"]
+        given = [key for key in (*self.fixed, *self.written) if bare(key) == bare(FOLD)]
         if given:
             raise ConfigError([f"folds={folds}: data.fold is given too; give one of them"])
         values = tuple(f"{fold}/{folds}" for fold in range(1, folds + 1))
-        return replace(self, axes={**self.axes, "++data.fold": values}, written={**self.written, "++data.fold": values})
+        return replace(self, axes={**self.axes, FOLD: values}, written={**self.written, FOLD: values})
 
     def overrides(self) -> list[tuple[str, ...]]:
         """One tuple of ``key=value`` a cell, the last axis fastest.

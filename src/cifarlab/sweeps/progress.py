@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import track
 from rich.table import Table
 
 from cifarlab.job.preflight import Refused
@@ -28,6 +29,29 @@ COLOURS = {
     "interrupted": "yellow",
     "pruned": "blue",
 }
+
+MANY = 100  # cells that are worth a word while they are looked at
+EVERY_S = 5.0
+
+Item = TypeVar("Item")
+
+
+def looking(items: Sequence[Item], doing: str) -> Iterator[Item]:
+    """Go through cells, and say on standard error how far it is: a bar on a terminal, now and then a line elsewhere."""
+    console = Console(stderr=True, highlight=False)
+    if len(items) >= MANY and not console.is_terminal:
+        yield from _in_lines(items, doing, console)
+    else:
+        yield from track(items, f"{doing} cells", console=console, transient=True, disable=len(items) < MANY)
+
+
+def _in_lines(items: Sequence[Item], doing: str, console: Console) -> Iterator[Item]:
+    said = time.monotonic()
+    for number, item in enumerate(items):
+        if time.monotonic() - said > EVERY_S:
+            said = time.monotonic()
+            console.print(f"{doing} cells: {number:,} of {len(items):,}")
+        yield item
 
 
 class Progress:

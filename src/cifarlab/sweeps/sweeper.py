@@ -14,21 +14,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.markup import escape
 
 from cifarlab.figures import OF_A_RUN
 from cifarlab.job.configure import ConfigError, config_parameters, describe_call
-from cifarlab.job.directory import choices_of
-from cifarlab.job.explain import explain
 from cifarlab.job.job import Job
 from cifarlab.job.preflight import Checked, Planned, Refused, preflight, refusal
-from cifarlab.job.read import read_job
+from cifarlab.job.read import read_task
 from cifarlab.job.settings import Settings
 from cifarlab.sweeps.axes import (
     refuse_axes_of_the_sweep,
@@ -36,13 +32,14 @@ from cifarlab.sweeps.axes import (
     refuse_figures_without_axis,
     refuse_what_a_run_reads,
 )
+from cifarlab.sweeps.composing import Composed, Composer
 from cifarlab.sweeps.confirming import best_again
-from cifarlab.sweeps.grid import Grid, cell_name
+from cifarlab.sweeps.grid import FOLD, Grid, cell_name
 from cifarlab.sweeps.launchers.launching import CellLauncher
 from cifarlab.sweeps.launchers.one_by_one import OneByOne
 from cifarlab.sweeps.ledger import Cell, Ledger, in_use, locked, status_of
 from cifarlab.sweeps.names import bare
-from cifarlab.sweeps.progress import Progress
+from cifarlab.sweeps.progress import Progress, looking
 from cifarlab.sweeps.running import ELSEWHERE, OnEnd, Running
 from cifarlab.sweeps.searching.search import Search, check_search, open_study, refuse_what_no_search_reads
 from cifarlab.sweeps.searching.settings import SearchSettings
@@ -87,8 +84,9 @@ class ResumingSweeper(Sweeper):
         refuse_what_a_run_reads(self._config.hydra.overrides.hydra)
         grid = Grid.parse([*self._axes_of_the_config(), *arguments], self._context.config_loader)
         refuse_axes_of_the_sweep(grid.axes)
+        self._composer = Composer(self._config, self._context.config_loader, [*grid.axes, *grid.intervals, FOLD])
         sample = self._sample(grid)
-        settings, search, choices = self._settings(sample, grid), _search_settings(sample), choices_of(sample.hydra)
+        settings, search, choices = self._settings(sample, grid), _search_settings(sample), sample.choices
         directory = MULTIRUN / (settings.sweep or grid.name(choices["model"], choices.get("experiment")))
         grid = grid.folded(settings.folds)
         launcher = self._launcher()
@@ -171,7 +169,7 @@ class ResumingSweeper(Sweeper):
         Raises:
             ConfigError: one of them cannot be run and is not to be left out, or none can.
         """
-        planned, refused = preflight(cells, self._read, checked, all_or_none=not settings.skip_invalid)
+        planned, refused = preflight(cells, self._read, checked, all_or_none=not settings.skip_invalid, watched=looking)
         if refused and not (settings.skip_invalid and planned):
             raise refusal(refused, len(cells))
         return planned, refused
@@ -183,8 +181,8 @@ class ResumingSweeper(Sweeper):
         values = {key: "null" if value is None else value for key, value in self.params.items()}
         return [f"{key if is_group[key] else f'++{key}'}={value}" for key, value in values.items()]
 
-    def _sample(self, grid: Grid) -> DictConfig:
-        """The config of the first cell that can be composed: what is no axis is the same in all.
+    def _sample(self, grid: Grid) -> Composed:
+        """The first cell that can be composed: what is no axis is the same in all.
 
         Raises:
             ConfigError: none can be; what the first one lacks.
@@ -192,33 +190,23 @@ class ResumingSweeper(Sweeper):
         first: ConfigError | None = None
         for overrides in itertools.islice(grid.samples(), LARGEST_LOOK):
             try:
-                return self._compose(overrides)
+                return self._composer.compose(overrides)
             except ConfigError as error:
                 first = first or error
         raise first or ConfigError(["an axis has no value"])
 
-    def _settings(self, config: DictConfig, grid: Grid) -> SweepSettings:
+    def _settings(self, sample: Composed, grid: Grid) -> SweepSettings:
         """The sweep's own settings, the same for all its cells."""
+        config = sample.config
         own = _plain({name: config[name] for name in config_parameters(SweepSettings) if name in config})
         settings: SweepSettings = describe_call(SweepSettings, {**own, **grid.own}, key="")()
         if settings.sweep is not None and not SWEEP_NAME.fullmatch(settings.sweep):
             raise ConfigError([f"sweep={settings.sweep}: allowed: up to 200 letters, digits and . _ - +"])
         return settings
 
-    def _compose(self, overrides: Sequence[str]) -> DictConfig:
-        """A cell's config, with Hydra's own node.
-
-        Raises:
-            ConfigError: what Hydra has to say against it.
-        """
-        try:
-            return self._context.config_loader.load_sweep_config(self._config, list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError([explain(error)]) from None
-
     def _read(self, overrides: Sequence[str]) -> Job:
-        config = self._compose(overrides)
-        job = read_job(config, config.hydra).pinned()
+        composed = self._composer.compose(overrides)
+        job = read_task(composed.config, composed.choices, composed.overrides).pinned()
         if job.settings.checkpoints == "auto":  # a single run keeps all that resuming needs, a cell its best weights
             job = job.changed(checkpoints="best")
         nodes = job.parts["trainer"].arguments["num_nodes"]
@@ -364,15 +352,15 @@ def resuming_command() -> tuple[str, ...]:
     return (str(Path(sys.argv[0]).absolute()),)
 
 
-def _figures_asked(config: DictConfig) -> tuple[str, ...]:
+def _figures_asked(sample: Composed) -> tuple[str, ...]:
     """The sweep's and the runs' figures that were asked for; none where nothing was said."""
-    asked = _plain({"figures": config.get("figures") or []})
+    asked = _plain({"figures": sample.config.get("figures") or []})
     settings: Settings = describe_call(Settings, asked, key="")()
     return settings.figures
 
 
-def _search_settings(config: DictConfig) -> SearchSettings:
-    described = describe_call(SearchSettings, _plain(config.get("search") or {}), key="search")
+def _search_settings(sample: Composed) -> SearchSettings:
+    described = describe_call(SearchSettings, _plain(sample.config.get("search") or {}), key="search")
     settings: SearchSettings = described()
     refuse_what_no_search_reads(described.deviations(), settings)
     return settings

@@ -20,7 +20,7 @@ from cifarlab.job.settings import Settings
 from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.settings import SweepSettings
 from cifarlab.training.hardware.trainer import TrainerSettings
-from cifarlab.verbs.help import documented
+from cifarlab.verbs.help import documented, suited
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
@@ -101,8 +101,14 @@ def option(group: str, path: Path, pairs: list[tuple[str, str]]) -> str:
     return f"| `{group}={path.stem}` | {' '.join(f'`{key}={value}`' for key, value in pairs) or 'none'} |"
 
 
+def what_suits() -> Iterator[str]:
+    """A row for each choice that brings something along."""
+    yield "| where nothing is typed, nor an experiment or recipe says it | |\n| --- | --- |"
+    yield from (f"| `{chosen}` | `{said}` |" for chosen, said in suited([CONF]))
+
+
 def table() -> str:
-    return "\n".join([*knobs_of_every_run(), "", *knobs_of_options(), ""])
+    return "\n".join([*knobs_of_every_run(), "", *knobs_of_options(), "", *what_suits(), ""])
 
 
 def readme() -> str:

@@ -211,7 +211,7 @@ def test_the_faults_of_all_groups_are_told_at_once(compose_job: MakeJob) -> None
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("group", ["model", "optimizer", "data", "schedule", "penalty", "trainer"])
+@pytest.mark.parametrize("group", ["data", "schedule", "penalty", "trainer"])
 def test_a_group_cannot_be_taken_away(compose_job: MakeJob, group: str) -> None:
     said = faults(compose_job, f"~{group}")
     assert any(line.startswith(f"{group}: cannot be taken away") for line in said)

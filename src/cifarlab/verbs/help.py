@@ -7,7 +7,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,6 +37,7 @@ USAGE = """\
 [bold]python train.py resume=RUN_DIR[/]                       go on with a stopped run
 [bold]python train.py model=NAME --help[/]                    this page for another model, optimizer, ...
 """
+SUITS = "suits"  # the group of files MODEL_OPTIMIZER.yaml, chosen by these two
 DOCUMENTED = re.compile(r"^(\w+): (.*)$")
 
 
@@ -52,6 +53,7 @@ def show_help(conf: Path = CONF) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     console.print(USAGE)
     _print_groups(console, folders)
+    _print_suited(console, folders)
     _print_experiments(console, folders)
     _print_keys(console, job)
     _print_sweep(console, job)
@@ -99,10 +101,36 @@ def _print_groups(console: Console, folders: Sequence[Path]) -> None:
     console.print("[bold]Groups[/] (GROUP=OPTION; augment and logger take lists: augment=\\[crop,flip])")
     table = _table()
     found = {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
-    for group in sorted(found - {"hydra", "experiment"}):
+    for group in sorted(found - {"hydra", "experiment", SUITS}):
         table.add_row(group, escape(", ".join(file.stem for file in options(folders, group))))
     launchers = [file.stem for file in options(folders, "hydra/launcher")]
     table.add_row("hydra/launcher", escape(", ".join(["basic", *launchers])))
+    console.print(table)
+
+
+def suited(folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """``(what is chosen, what suits it)``: ``("model=tiny_vgg optimizer=sgd", "lr=0.02")``, by the config tree."""
+    optimizers = [file.stem for file in options(folders, "optimizer")]
+    for file in options(folders, SUITS):
+        model, _, optimizer = file.stem.rpartition("_")
+        if optimizer in optimizers:
+            said = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file)))
+            yield f"model={model} optimizer={optimizer}", " ".join(f"{key}={value}" for key, value in said.items())
+    for file in options(folders, "data"):
+        node = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file)))
+        for entry in node.get("defaults", ()):
+            for key, value in entry.items() if isinstance(entry, dict) else ():
+                if key.startswith("override /augment@"):
+                    yield f"data={file.stem}", f"augment=[{','.join([value] if isinstance(value, str) else value)}]"
+
+
+def _print_suited(console: Console, folders: Sequence[Path]) -> None:
+    console.print(
+        "[bold]What suits a model or data set[/] (where nothing is typed, nor an experiment or recipe says it)"
+    )
+    table = _table()
+    for chosen, said in suited(folders):
+        table.add_row(chosen, escape(said))
     console.print(table)
 
 
@@ -128,7 +156,8 @@ def headline(path: Path) -> str:
 def _print_keys(console: Console, job: Job) -> None:
     for group in sorted(job.parts, key=lambda name: name != "settings"):
         part = job.parts[group]
-        option = f" ({job.choices[group]})" if group in job.choices else ""
+        chosen = job.knobs["augment"] if group == "augment" else job.choices.get(group)
+        option = f" ({chosen})" if chosen else ""
         console.print(f"[bold]{'At the top' if group == 'settings' else group}[/]{escape(option)}")
         console.print(_keys(part, "" if group == "settings" else f"{group}.", SHORT_NAMES.get(group, ())))
 

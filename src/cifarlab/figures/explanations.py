@@ -11,9 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from cifarlab.figures.style import FAILED, INK, canvas, headline, picture
+from cifarlab.figures.style import FAILED, HEADLINE, INK, canvas, headline, picture
 
-LETTERS = 10  # of a headline, to an inch
 HEAT, FOR_AND_AGAINST = "inferno", "RdBu_r"
 LARGEST = 99.0  # percentile that has the full colour: one pixel alone would make the others pale
 FAINT_PICTURE = 0.35  # what shows of a picture below a signed map
@@ -54,7 +53,7 @@ def explanations(answers: Sequence[Explained], *, text: str, signed: bool) -> Fi
     per_row = max(1, 6 // columns) if len(answers) > 4 else 1
     rows = -(-len(answers) // per_row)
     width = 1.5 * columns * per_row + 0.2
-    lines = textwrap.fill(text, int(width * LETTERS))
+    lines = textwrap.fill(text, int(width * HEADLINE))
     figure, axes = canvas(width, 1.7 * rows + 0.25 * (2 + lines.count("\n")), rows, columns * per_row)
     for axis in axes.flat:
         axis.set_axis_off()

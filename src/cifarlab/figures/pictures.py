@@ -13,11 +13,22 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from cifarlab.figures.style import DPI, FAILED, INK, PALETTE, canvas, headline, literal, picture, title
+from cifarlab.figures.style import (
+    DPI,
+    FAILED,
+    HEADLINE,
+    INK,
+    LETTERS,
+    LINE,
+    PALETTE,
+    canvas,
+    headline,
+    literal,
+    picture,
+    title,
+)
 
-# Inches: a picture's side, the space between two, a line of small text; and small letters to an inch.
-SIDE, GAP, LINE = 1.05, 0.1, 0.15
-LETTERS = 14
+SIDE, GAP = 1.05, 0.1  # inches: of a picture, and between two
 NARROW = 17  # letters above one picture
 SIDE_BY_SIDE = 12  # channels of a layer
 
@@ -80,7 +91,7 @@ def contact_sheet(images: ArrayLike, names: Sequence[str], *, note: str = "") ->
 
 
 def mistakes(images: ArrayLike, predicted: Sequence[str], truth: Sequence[str], *, wrong: int, tested: int) -> Figure:
-    """Wrong answers in the order given: what the net said in red above the picture, the truth below.
+    """Wrong answers in the order given: above the picture in red what was predicted, below it what is true.
 
     Args:
         images: (M, H, W, 3), those shown. predicted, truth: M texts.
@@ -89,13 +100,15 @@ def mistakes(images: ArrayLike, predicted: Sequence[str], truth: Sequence[str], 
     shown = np.asarray(images)
     columns = min(8, max(len(shown), 1))
     rows = max(-(-len(shown) // columns), 1)
-    figure, axes = canvas(1.35 * columns, 1.65 * rows + 0.4, rows, columns)
+    figure, axes = canvas(max(1.35 * columns, 2.7), 1.9 * rows + 0.4, rows, columns)
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, image, above, below in zip(axes.flat, shown, predicted, truth, strict=False):
-        picture(axis, image, above, FAILED)
-        axis.text(0.5, -0.05, literal(below), transform=axis.transAxes, ha="center", va="top", fontsize=7.5)
-    headline(figure, f"{wrong} of {tested} wrong ({wrong / max(tested, 1):.4f}), the surest first")
+        picture(axis, image, f"predicted\n{above}", FAILED)
+        words = literal(f"true\n{below}")
+        axis.text(0.5, -0.04, words, transform=axis.transAxes, ha="center", va="top", fontsize=7.5, color=INK)
+    share = f"{wrong} of {tested} wrong ({wrong / max(tested, 1):.4f}), the surest first"
+    headline(figure, textwrap.fill(share, max(int(1.35 * columns * HEADLINE), 20)))
     return figure
 
 
@@ -128,13 +141,17 @@ def filters(weights: ArrayLike, *, channels: Literal["together", "apart"] = "tog
 
 
 def feature_maps(
-    maps: Mapping[str, ArrayLike], *, channel: int | None = None, original: ArrayLike | None = None
+    maps: Mapping[str, ArrayLike],
+    *,
+    kinds: Mapping[str, str],
+    channel: int | None = None,
+    original: ArrayLike | None = None,
 ) -> Figure:
     """Intermediate features of one picture (R4.5), each map scaled to [0, 1] on its own.
 
     Args:
-        maps: by layer, (C, h, w) float each. channel: with a number, one picture a layer, of this channel; without, a
-            row a layer with its first channels.
+        maps: by layer, (C, h, w) float each. kinds: by layer, its type: `Conv2d`.
+        channel: with a number, one picture a layer, of this channel; without, a row a layer with its first channels.
         original: (H, W, 3), the picture itself, shown first.
 
     Raises:
@@ -151,12 +168,15 @@ def feature_maps(
                 "layer=NAME leaves out the layers whose name begins otherwise"
             )
         tiles = [unit(values[channel]) for values in layers.values()]
-        names = [f"{_folded(name)}\n{values.shape[1]}x{values.shape[2]}, {channel}" for name, values in layers.items()]
+        names = [
+            f"{_folded(name)}\n{kinds[name]}\n{values.shape[1]}x{values.shape[2]}, channel {channel}"
+            for name, values in layers.items()
+        ]
         if original is not None:
             tiles, names = [np.asarray(original), *tiles], ["input", *names]
         return _grid(tiles, names, min(8, len(tiles)))
     rows = {
-        f"{name}\n{' x '.join(map(str, values.shape))}": [unit(one) for one in values[:SIDE_BY_SIDE]]
+        f"{name}\n{kinds[name]} {'x'.join(map(str, values.shape))}": [unit(one) for one in values[:SIDE_BY_SIDE]]
         for name, values in layers.items()
     }
     return _rows(rows if original is None else {"input": [np.asarray(original)], **rows})

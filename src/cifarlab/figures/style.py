@@ -14,7 +14,10 @@ SEQUENTIAL = "viridis"
 INK = "#222222"
 FAINT = "#C9CED6"
 FAILED = "#B3261E"
-DPI = 120
+QUIET = "#666666"
+DPI = 120  # of a PNG on a screen
+LETTERS, HEADLINE = 14, 9  # of small text and of a headline, to an inch
+LINE = 0.15  # inches from one line of small text to the next
 
 
 def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:

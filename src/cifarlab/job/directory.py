@@ -138,6 +138,15 @@ def stored_result(directory: Path) -> Result | None:
         return None
 
 
+def chosen_weights(directory: Path) -> dict[str, Any] | None:
+    """`by` and `epoch` of a run's best weights; None where it has not ended, or its result is damaged."""
+    try:
+        result = stored_result(directory)
+    except ValueError:
+        return None
+    return result.selected if result is not None else None
+
+
 def choices_of(hydra: DictConfig) -> dict[str, str]:
     """Group -> chosen option, of the project's own groups; several options of a group are joined by ``+``."""
     chosen: dict[str, str] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +19,20 @@ KINDS = (
 )
 
 
+class Layer(NamedTuple):
+    """What a layer gave.
+
+    Attributes:
+        kind: its type: ``Conv2d``.
+        maps: float32 ``(C, h, w)``.
+    """
+
+    kind: str
+    maps: NDArray[np.float32]
+
+
 @torch.no_grad()
-def feature_maps(
-    net: nn.Module, image: Tensor, *, below: str = "", stop_at: Collection[str] = ()
-) -> dict[str, NDArray[np.float32]]:
+def feature_maps(net: nn.Module, image: Tensor, *, below: str = "", stop_at: Collection[str] = ()) -> dict[str, Layer]:
     """Run one picture through the net and keep what its layers give, in the order of the computation.
 
     A layer that is used several times (one activation shared by all blocks) has an entry a use: ``activation``,
@@ -35,24 +45,26 @@ def feature_maps(
         stop_at: modules whose weights mean nothing; the first of them that is used ends the record.
 
     Returns:
-        By layer name, ``(C, h, w)``; layers whose output is no batch of maps are left out.
+        By layer name; layers whose output is no batch of maps are left out.
     """
-    kept: dict[str, NDArray[np.float32]] = {}
+    kept: dict[str, Layer] = {}
     uses: dict[str, int] = {}
     ended = False
 
-    def record(name: str, output: Any) -> None:
+    def record(name: str, module: nn.Module, output: Any) -> None:
         nonlocal ended
         ended = ended or name in stop_at
         if ended or not name.startswith(below) or not isinstance(output, Tensor) or output.dim() != 4:
             return
         uses[name] = uses.get(name, 0) + 1
         # Copied at once: an activation that works in place would change what the layer before it gave.
-        kept[name if uses[name] == 1 else f"{name} ({uses[name]})"] = output[0].float().cpu().numpy().copy()
+        maps = output[0].float().cpu().numpy().copy()
+        kept[name if uses[name] == 1 else f"{name} ({uses[name]})"] = Layer(type(module).__name__, maps)
 
     watched = [(name, module) for name, module in net.named_modules() if isinstance(module, KINDS) or name in stop_at]
     hooks = [
-        module.register_forward_hook(lambda _, __, output, name=name: record(name, output)) for name, module in watched
+        module.register_forward_hook(lambda layer, _, output, name=name: record(name, layer, output))
+        for name, module in watched
     ]
     try:
         net.eval()(image[None])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
+from cifarlab.figures.formats import Format, rendered
 from cifarlab.result import write_bytes
 from cifarlab.summary.comparison import compare as compare_values
 from cifarlab.summary.findings import Findings, find
@@ -49,8 +48,13 @@ def write_summary(
     beside: Sequence[str | Path] = (),
     table: str | None = None,
     metric: str | None = None,
+    form: Format = "png",
+    dpi: int | None = None,
 ) -> tuple[Path | None, Findings]:
-    """`summarize`, with what was found. Where the folder takes nothing, there is no path, and a warning says why."""
+    """`summarize`, with what was found. Where the folder takes nothing, there is no path, and a warning says why.
+
+    The figures are PNGs and, where another `form` is asked for, such files beside them: see `figures.formats.rendered`.
+    """
     sweep = read_sweep(sweep_dir, *beside)
     histories, damaged = read_histories(sweep.directory, sweep.runs["name"])
     sweep = replace(sweep, faults=(*sweep.faults, *damaged))
@@ -66,7 +70,8 @@ def write_summary(
     faults: dict[str, str] = {}
     for name in names:
         try:
-            contents[f"{name}.png"] = png(draw(sweep, histories, name))
+            figure = draw(sweep, histories, name)
+            contents |= {f"{name}.{one}": rendered(figure, one, dpi) for one in dict.fromkeys(["png", form])}
         except Exception as fault:  # whatever is wrong with one picture, the tables and the page do not wait for it
             faults[name] = f"{type(fault).__name__}: {fault}"
     findings = find(sweep, cells, comparison, faults)
@@ -101,10 +106,3 @@ def _no_formula(cell: object) -> object:
     except ValueError:
         return f"'{cell}"
     return cell
-
-
-def png(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()

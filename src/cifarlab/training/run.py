@@ -23,7 +23,7 @@ from cifarlab.data.module import ImageData
 from cifarlab.data.seeds import Seeds
 from cifarlab.heartbeat import Heartbeat
 from cifarlab.models.weights import without_weights
-from cifarlab.result import FILE, Identity, Result, Status, write_text
+from cifarlab.result import FILE, Identity, Result, Status, write_bytes, write_text
 from cifarlab.training.divergence import Diverged, StopWhenDiverged, is_overflow
 from cifarlab.training.finetune import StopInTheSecondPhase, TwoPhases
 from cifarlab.training.hardware.cost import cost
@@ -345,7 +345,7 @@ def _put_away(
             write_text(sitting.directory / "report.txt", evaluation.report())
         for name in figures:
             with going_on_without(f"figures={name}"):
-                _draw(name, sitting, evaluation)
+                _draw(name, sitting, evaluation, record)
     for logger in sitting.loggers:
         logger.close("success" if record.status in (Status.FINISHED, Status.PRUNED) else "failed")
     if record.status == Status.FINISHED:
@@ -353,18 +353,24 @@ def _put_away(
             discard(sitting.directory, keep)
 
 
-def _draw(name: str, sitting: _Sitting, evaluation: Evaluation) -> None:
-    from cifarlab.figures.confusion import confusion  # matplotlib need not be there before the first step
+def _draw(name: str, sitting: _Sitting, evaluation: Evaluation, record: Result) -> None:
+    from cifarlab.figures.captions import caption, in_words  # matplotlib need not be there before the first step
+    from cifarlab.figures.confusion import confusion
     from cifarlab.figures.curves import curves
+    from cifarlab.figures.formats import rendered
 
     draw = {
         "curves": lambda: curves(sitting.recorder.history.columns()),
         "confusion": lambda: confusion(evaluation.confusion, evaluation.classes),
     }
+    data = str(record.knobs.get("data", ""))
+    tested = name == "confusion"
+    selected = record.selected if tested else None
     figure = draw[name]()
+    caption(figure, in_words(sitting.directory, data=data, split="test" if tested else "", selected=selected))
     folder = sitting.directory / "figures"
     folder.mkdir(exist_ok=True)
-    figure.savefig(folder / f"{name}.png", dpi=120)
+    write_bytes(folder / f"{name}.png", rendered(figure))
     for logger in sitting.loggers:
         logger.log_figure(name, figure, sitting.begun.global_step)
 

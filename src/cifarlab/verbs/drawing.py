@@ -107,7 +107,12 @@ def features(subject: Subject, options: Options) -> Figure:
     if not maps:
         raise ConfigError([f"layer={options.layer}: no convolution, activation or pool of the net begins so"])
     original = pixels.clamp(0, 1).permute(1, 2, 0).numpy()
-    return pictures.feature_maps(maps, channel=options.channel, original=original)
+    return pictures.feature_maps(
+        {name: layer.maps for name, layer in maps.items()},
+        kinds={name: layer.kind for name, layer in maps.items()},
+        channel=options.channel,
+        original=original,
+    )
 
 
 def confusion(subject: Subject, options: Options) -> Figure:
@@ -213,7 +218,7 @@ def embedding(subject: Subject, options: Options) -> Figure:
     print(f"{len(shown)} of {len(found.labels)} pictures, {found.features.shape[1]} features")
     made = planes(found.features[shown], seed=options.seed)
     panels = {
-        f"PCA, {made.explained:.0%} of the variance": made.pca,
+        f"PCA, {made.explained:.2f} of the variance": made.pca,
         f"t-SNE, perplexity {made.perplexity:.0f}": made.tsne,
     }
     wrong = np.mean(found.predicted[shown] != found.labels[shown])

@@ -17,13 +17,15 @@ from cifarlab.evaluation.pictures import files_in
 from cifarlab.evaluation.record import Record, evaluated
 from cifarlab.evaluation.runs import finished_runs, settings_in_words
 from cifarlab.evaluation.shift import Corrupted, on_cifar101, on_corruptions
+from cifarlab.figures.captions import caption, in_words
 from cifarlab.figures.corruptions import corruptions as heatmap
 from cifarlab.figures.ensembles import ensembles as lines
+from cifarlab.figures.formats import rendered
 from cifarlab.figures.pictures import contact_sheet
-from cifarlab.job.directory import stored_result
+from cifarlab.job.directory import chosen_weights, stored_result
 from cifarlab.job.trained import Trained
 from cifarlab.result import Status, write_bytes, write_json
-from cifarlab.summary.write import csv_text, png
+from cifarlab.summary.write import csv_text
 from cifarlab.sweeps.names import safe
 from cifarlab.training.divergence import Diverged
 from cifarlab.verbs.evaluation_options import Options
@@ -87,7 +89,8 @@ def _put_away(found: Corrupted, directory: Path, seed: int, data: str) -> dict[s
     names = [row.corruption for row in found.rows[::5]]
     (directory / "figures").mkdir(exist_ok=True)
     drawn = heatmap(found.accuracy, names, clean=found.clean, note=note)
-    write_bytes(directory / "figures" / "corruptions.png", png(drawn))
+    caption(drawn, in_words(directory, data=data, split="test, corrupted", selected=chosen_weights(directory)))
+    write_bytes(directory / "figures" / "corruptions.png", rendered(drawn))
     shown = [
         {"corruption": name, "pictures": source}
         | {f"strength {place + 1}": float(value) for place, value in enumerate(row)}
@@ -178,7 +181,9 @@ def _join(members: list[Member], folder: Path) -> None:
     grown += [growth(str(rows[-1]["setting"]), best)] if best is not None else []
     curves = [{"setting": each.setting, "mean": each.mean.tolist(), "sd": each.sd.tolist()} for each in grown]
     write_json(folder / "ensembles.json", {"ensembles": rows, "test/acc_by_members": curves})
-    write_bytes(folder / "ensembles.png", png(lines([(each.setting, each.mean, each.sd) for each in grown])))
+    drawn = lines([(each.setting, each.mean, each.sd) for each in grown])
+    caption(drawn, f"runs of {'/'.join(folder.resolve().parts[-3:-1])}; the test split, weights as each run chose them")
+    write_bytes(folder / "ensembles.png", rendered(drawn))
     print(folder / "ensembles.csv")
 
 
@@ -209,7 +214,8 @@ def classify(options: Options) -> None:
     words = [f"{Path(name).name}\n{own[0][0]} {own[0][1]:.2f}" for name, own in zip(names, guesses, strict=True)]
     note = f"{len(names)} pictures, the largest square in the middle of each at {found.pictures.shape[1]} pixels"
     sheet = contact_sheet(found.pictures[:MOST_SHOWN], words[:MOST_SHOWN], note=note)
-    write_bytes(folder / f"{stem}.png", png(sheet))
+    caption(sheet, in_words(directory, selected=chosen_weights(directory)))
+    write_bytes(folder / f"{stem}.png", rendered(sheet))
     print(folder / f"{stem}.png")
     print(folder / f"{stem}.csv")
 

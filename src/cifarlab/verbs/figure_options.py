@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Le
 from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.figures import OfVisualize
+from cifarlab.figures.formats import DotsPerInch, Format
 from cifarlab.job.configure import ConfigError, config_parameters, describe_call, unknown
 from cifarlab.job.nodes import INTERPOLATION, SHORT_NAMES
 from cifarlab.verbs.paths import expanded
@@ -30,7 +31,7 @@ READS: Mapping[OfVisualize, tuple[str, ...]] = {
 }
 # What says which answers are explained, by the value of `of`.
 CHOOSES = {"picture": ("image",), "class": ("label", "most"), "mistakes": ("most",)}
-OF_ANY = ("figure", "run", "seed", "allow")
+OF_ANY = ("figure", "run", "seed", "allow", "format", "dpi")
 OF_A_NET = ("weights", "classes")
 WITHOUT_WEIGHTS = ("samples", "augmentations", "curves")
 
@@ -44,6 +45,8 @@ class Options:
         weights: file with a state_dict for the chosen model; it may lack what the figure does not need.
         classes: outputs of the chosen model; null takes the data set's, and 1000 (ImageNet) for weights from elsewhere.
         allow: import paths of your own models, data sets and augmentations that a config may name.
+        format: of the file; an SVG or PDF has lines and letters that know no pixels, for print.
+        dpi: dots an inch of a PNG, and of the pictures inside an SVG or PDF; null is 120, and 300 in these.
         seed: of the first pixels of an ascent, of the augmentation, and of the weights of an untrained net.
         split: of the data; null is train for samples and augmentations, test for the others.
         of: which answers are explained: that about one picture (`image`), about the first pictures of a class
@@ -74,6 +77,8 @@ class Options:
         weights: str | None = None,
         classes: Annotated[int, Ge(1), Le(100_000)] | None = None,
         allow: tuple[str, ...] = (),
+        format: Format = "png",
+        dpi: DotsPerInch | None = None,
         seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0,
         split: Literal["train", "val", "test"] | None = None,
         of: Literal["picture", "class", "mistakes"] = "picture",
@@ -95,6 +100,8 @@ class Options:
         self.weights = None if weights is None else expanded(weights)
         self.classes = classes
         self.allow = allow
+        self.format: Format = format
+        self.dpi = dpi
         self.seed = seed
         self.split = split or ("train" if figure in ("samples", "augmentations") else "test")
         self.of = of

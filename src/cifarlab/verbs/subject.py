@@ -12,9 +12,13 @@ from typing import Literal, TypeVar
 import torch
 from lightning import Trainer
 from torch import Tensor, nn
+from torchvision.models import get_model_weights
 
 from cifarlab.data.module import Channels, ImageData
+from cifarlab.figures import OfVisualize
+from cifarlab.figures.captions import in_words
 from cifarlab.job.configure import ConfigError
+from cifarlab.job.directory import chosen_weights
 from cifarlab.job.job import Job
 from cifarlab.job.trained import trained_net
 from cifarlab.models.transfer import Transfer
@@ -25,6 +29,7 @@ from cifarlab.training.hardware.machine import nearest
 from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.records.checkpoints import FOLDER
 from cifarlab.training.step.head import head_in_float32
+from cifarlab.verbs.figure_options import READS, WITHOUT_WEIGHTS
 
 # What a figure needs of a net's weights: all, those up to a point, or the first convolution's.
 Needs = Literal["all", "beginning", "first"]
@@ -64,7 +69,23 @@ class Subject(ABC):
 
     @abstractmethod
     def class_name(self, label: int) -> str:
-        """Of an output of the net."""
+        """Of an output of the net, with its number: ``jellyfish (107)``."""
+
+    def in_words(self, figure: OfVisualize, split: str) -> str:
+        """What a figure is of, for the line below it: run or model, data and split, which weights."""
+        of_data = in_words(data=str(self.data.name), split=split) if "split" in READS[figure] else ""
+        of_net = [] if figure in WITHOUT_WEIGHTS else [self.weights_in_words]
+        return "; ".join(filter(None, [self.name, of_data, *of_net]))
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Whose figure it is."""
+
+    @property
+    @abstractmethod
+    def weights_in_words(self) -> str:
+        """Which weights the net has."""
 
     @cached_property
     def data(self) -> ImageData:
@@ -139,7 +160,16 @@ class OfRun(Subject):
 
     def class_name(self, label: int) -> str:
         classes = self.data.classes
-        return classes[label] if label < len(classes) else str(label)
+        return f"{classes[label]} ({label})" if label < len(classes) else f"class {label}"
+
+    @property
+    def name(self) -> str:
+        return in_words(self.directory)
+
+    @property
+    def weights_in_words(self) -> str:
+        selected = chosen_weights(self.directory)
+        return in_words(selected=selected) if selected else "the best weights so far"
 
 
 class Chosen(Subject):
@@ -159,8 +189,7 @@ class Chosen(Subject):
         self.pretrained = model.get("pretrained") is True or model.get("weights") is not None
 
     def net(self, needs: Needs = "all", *, labelled: bool = False) -> nn.Module:
-        from_elsewhere = self.pretrained or self.weights is not None
-        outputs = self.classes or (IMAGENET_CLASSES if from_elsewhere and not labelled else self.data.num_classes)
+        outputs = self._outputs(labelled=labelled)
         if labelled and outputs != self.data.num_classes:
             raise ConfigError([f"classes={outputs}: {self.data.name} has {self.data.num_classes} classes"])
         torch.manual_seed(self.job.seeds.init)
@@ -183,7 +212,26 @@ class Chosen(Subject):
         return self.data.image_size, self.data.mean, self.data.std
 
     def class_name(self, label: int) -> str:
-        return f"class {label}"
+        outputs, names = self._outputs(labelled=False), self.data.classes
+        if outputs != len(names):
+            # timm's nets of a thousand outputs have them in the order of torchvision's.
+            names = get_model_weights("resnet50").DEFAULT.meta["categories"] if outputs == IMAGENET_CLASSES else ()
+        return f"{names[label]} ({label})" if label < len(names) else f"class {label}"
+
+    def _outputs(self, *, labelled: bool) -> int:
+        from_elsewhere = self.pretrained or self.weights is not None
+        return self.classes or (IMAGENET_CLASSES if from_elsewhere and not labelled else self.data.num_classes)
+
+    @property
+    def name(self) -> str:
+        chosen, arguments = self.job.choices.get("model", "model"), self.job.parts["model"].arguments
+        return f"{chosen} {arguments['name']}" if "name" in arguments else str(chosen)
+
+    @property
+    def weights_in_words(self) -> str:
+        if self.weights is not None:
+            return f"weights of {self.weights.name}"
+        return "pretrained" if self.pretrained else "untrained"
 
     def _build(self, outputs: int) -> nn.Module:
         try:

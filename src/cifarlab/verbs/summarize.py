@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from cifarlab.figures import OF_A_SWEEP
+from cifarlab.figures.formats import FORMATS, LEAST, MOST, Format
 from cifarlab.verbs.paths import expanded
 
 HELP = f"""\
 usage: python summarize.py SWEEP_DIR [SWEEP_DIR ...] [compare=KNOB] [metric=val/NAME] [figures=[NAME,...]]
-       [table=latex] [watch=true]
+       [format=svg|pdf] [dpi=N] [table=latex] [watch=true]
 
 Rebuilds SWEEP_DIR/summary/ from whatever runs exist: runs.csv (a row a run), cells.csv (a row a setting: mean and
 standard deviation over its seeds, from three on with a 95 % interval), summary.md, index.html and the figures.
@@ -22,6 +24,8 @@ folder A+B beside them.
   metric=val/NAME     what compare= compares, and a table of the settings by it: val/loss, or val/ece and others that
                       evaluate.py has measured
   figures=[NAME,...]  further figures: {", ".join(OF_A_SWEEP)} (X, Y, Z: swept knobs)
+  format=svg|pdf      each figure as such a file too, for print
+  dpi=N               dots an inch of the figures, {LEAST} to {MOST}
   table=latex         also table.tex, the settings for a paper (booktabs)
   watch=true          only look: the runs of a sweep that goes on, with their epochs, until all have ended
 
@@ -29,7 +33,7 @@ Prints the best settings and, on the last line, the path of the page. Exit code 
 written there; 2: a wrong argument."""
 
 
-ALLOWED = {"table": ("latex",), "watch": ("true", "false")}
+ALLOWED = {"table": ("latex",), "watch": ("true", "false"), "format": FORMATS}
 
 
 class UsageError(ValueError):
@@ -45,6 +49,8 @@ class Arguments:
     figures: list[str] = field(default_factory=list)
     table: str | None = None
     metric: str | None = None
+    format: Format = "png"
+    dpi: int | None = None
     watch: bool = False
 
 
@@ -70,6 +76,10 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
             if value not in ALLOWED[key]:
                 raise UsageError(f"{key}={value}: allowed: {', '.join(ALLOWED[key])}")
             others[key] = value
+        elif given and key == "dpi":
+            if not value.isdecimal() or not LEAST <= int(value) <= MOST:
+                raise UsageError(f"dpi={value}: allowed: an integer from {LEAST} to {MOST}")
+            others[key] = value
         elif argument.startswith("--"):
             raise UsageError(f"unknown option {argument}")
         else:
@@ -88,6 +98,8 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         figures=figures,
         table=others.get("table"),
         metric=others.get("metric"),
+        format=cast(Format, others.get("format", "png")),
+        dpi=int(others["dpi"]) if "dpi" in others else None,
         watch=watch,
     )
 
@@ -115,7 +127,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             watch(parsed.sweep_dirs[0])
             return 0
         first, *others = parsed.sweep_dirs
-        path, findings = write_summary(first, parsed.compare, parsed.figures, others, parsed.table, parsed.metric)
+        path, findings = write_summary(
+            first,
+            parsed.compare,
+            parsed.figures,
+            others,
+            parsed.table,
+            parsed.metric,
+            form=parsed.format,
+            dpi=parsed.dpi,
+        )
     except (ValueError, OSError) as error:
         print(f"summarize: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) and not isinstance(error, NothingFound) else 1

@@ -1,8 +1,7 @@
-"""``python visualize.py``: one figure, of a run or of what the command line chooses, as PNG."""
+"""``python visualize.py``: one figure, of a run or of what the command line chooses, as PNG, SVG or PDF."""
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,14 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # What was typed and is no part of a file's name.
-UNNAMED = ("figure", "run", "allow", "data.root")
+UNNAMED = ("figure", "run", "allow", "data.root", "format", "dpi")
 USAGE = """\
-usage: python visualize.py run=RUN_DIR figure=NAME [option=value ...]    of a run; the PNG goes into RUN_DIR/figures/
+usage: python visualize.py run=RUN_DIR figure=NAME [option=value ...]    of a run; the file goes into RUN_DIR/figures/
        python visualize.py figure=NAME [data=NAME] [augment=[NAME,...]] [model=NAME] [option=value ...]
-                                                                         of these; the PNG goes into figures/
+                                                                         of these; the file goes into figures/
        python visualize.py model=timm model.name=resnet50.tv_in1k model.pretrained=true figure=filters
 
-Prints what there is to say and, on the last line, the path of the PNG. Keys of data, augment and model are listed by
+Prints what there is to say and, on the last line, the path of the file. Keys of data, augment and model are listed by
 python train.py --help. Beside a run stand only the options below and data.root.
 
 Figures, and the options that each reads"""
@@ -52,8 +51,8 @@ def visualize(config: DictConfig) -> None:
     try:
         options = read_options(config, typed)
         figure = draw_curves(options) if options.figure == "curves" else draw(config, typed, options)
-        path = (options.run or Path()) / "figures" / f"{file_name(options.figure, typed)}.png"
-        save(figure, path)
+        path = (options.run or Path()) / "figures" / f"{file_name(options.figure, typed)}.{options.format}"
+        save(figure, path, options)
     except ValueError as error:
         leave(error)
     print(path)
@@ -61,6 +60,7 @@ def visualize(config: DictConfig) -> None:
 
 def draw(config: DictConfig, typed: Mapping[str, str], options: Options) -> Figure:
     """A figure that needs torch: of the run's, or the command line's, data and net."""
+    from cifarlab.figures.captions import caption
     from cifarlab.job.directory import reopen
     from cifarlab.job.read import read_job
     from cifarlab.verbs.drawing import DRAWN
@@ -74,7 +74,9 @@ def draw(config: DictConfig, typed: Mapping[str, str], options: Options) -> Figu
         kept = [str(key) for key in config if key not in NAMES or key in ("seed", "allow")]
         job = read_job(OmegaConf.masked_copy(config, kept), cast(DictConfig, HydraConfig.get()))
         subject = Chosen(job, options.weights, options.classes)
-    return DRAWN[options.figure](subject, options)
+    figure = DRAWN[options.figure](subject, options)
+    caption(figure, subject.in_words(options.figure, options.split))
+    return figure
 
 
 def draw_curves(options: Options) -> Figure:
@@ -85,13 +87,16 @@ def draw_curves(options: Options) -> Figure:
     """
     if options.run is None:
         raise ConfigError(["figure=curves: run=RUN_DIR is missing; the curves are those of a run"])
+    from cifarlab.figures.captions import caption, in_words
     from cifarlab.figures.curves import curves
     from cifarlab.summary.history import read_history
 
     history = read_history(options.run / "history.csv")
     if not history:
         raise ConfigError([f"{options.run / 'history.csv'}: there is no history of epochs to draw"])
-    return curves(history)
+    figure = curves(history)
+    caption(figure, in_words(options.run))
+    return figure
 
 
 def file_name(figure: str, typed: Mapping[str, str]) -> str:
@@ -107,16 +112,17 @@ def file_name(figure: str, typed: Mapping[str, str]) -> str:
     return fitting(name, digest(named))
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write the PNG in one step; a link in its place is replaced, not followed.
+def save(figure: Figure, path: Path, options: Options) -> None:
+    """Write the file in one step; a link in its place is replaced, not followed.
 
     Raises:
         ConfigError: it cannot be written there.
     """
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png")
+    from cifarlab.figures.formats import rendered
+
+    drawn = rendered(figure, options.format, options.dpi)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, drawn.getvalue())
+        write_bytes(path, drawn)
     except OSError as error:
         raise ConfigError([f"{path}: cannot be written ({error.strerror})"]) from None

@@ -87,8 +87,8 @@ def test_pareto_front_keeps_what_nothing_cheaper_beats():
 def test_cost_draws_a_panel_a_known_cost():
     costs = {"seconds": np.array([10.0, 20]), "FLOPs": np.array([np.nan, np.nan])}
     figure = cost(Cost(metric="val/acc", names=["a", "b"], gains=np.array([0.5, 0.6]), costs=costs))
-    assert [axis.get_xlabel() for axis in figure.axes] == ["seconds"]
-    assert {text.get_text() for text in figure.axes[0].texts} == {"a", "b"}
+    assert [axis.get_xlabel() for axis in figure.axes] == ["seconds\n\n1 a\n2 b"]
+    assert {text.get_text() for text in figure.axes[0].texts} == {"1", "2"}
     with pytest.raises(ValueError, match="no setting has both val/acc and one of seconds"):
         cost(Cost(metric="val/acc", names=["a", "b"], gains=np.full(2, np.nan), costs=costs))
 

@@ -39,9 +39,9 @@ def test_samples_of_a_class_stand_below_each_other_under_its_name():
 
 def test_mistakes_stand_in_the_order_given():
     figure = mistakes(IMAGES[[2, 3, 1]], ["b 0.80", "a 0.60", "b 0.50"], ["a", "b", "a"], wrong=4, tested=6)
-    assert shown(figure) == [("b 0.80", 80.0), ("a 0.60", 120.0), ("b 0.50", 40.0)]
-    assert [text.get_text() for axis in figure.axes for text in axis.texts] == ["a", "b", "a"]
-    assert figure.get_suptitle() == "4 of 6 wrong (0.6667), the surest first"
+    assert shown(figure) == [("predicted\nb 0.80", 80.0), ("predicted\na 0.60", 120.0), ("predicted\nb 0.50", 40.0)]
+    assert [text.get_text() for axis in figure.axes for text in axis.texts] == ["true\na", "true\nb", "true\na"]
+    assert " ".join(figure.get_suptitle().split()) == "4 of 6 wrong (0.6667), the surest first"
 
 
 def test_a_net_without_mistakes_still_gives_a_figure():
@@ -75,13 +75,15 @@ def test_a_flat_picture_is_grey():
 
 def test_feature_maps_of_one_channel_or_of_all():
     maps = {"conv": np.random.default_rng(0).normal(size=(4, 8, 8)), "pool": np.zeros((2, 4, 4))}
-    one = feature_maps(maps, channel=1)
-    assert [axis.get_title() for axis in one.axes] == ["conv\n8x8, 1", "pool\n4x4, 1"]
+    kinds = {"conv": "Conv2d", "pool": "MaxPool2d"}
+    one = feature_maps(maps, kinds=kinds, channel=1)
+    titles = ["conv\nConv2d\n8x8, channel 1", "pool\nMaxPool2d\n4x4, channel 1"]
+    assert [axis.get_title() for axis in one.axes] == titles
     with pytest.raises(ValueError, match="channel=3: allowed here: 0 to 1, as pool has no more channels"):
-        feature_maps(maps, channel=3)
-    assert len(shown(feature_maps(maps))) == 6
+        feature_maps(maps, kinds=kinds, channel=3)
+    assert len(shown(feature_maps(maps, kinds=kinds))) == 6
     with pytest.raises(ValueError, match="no feature map"):
-        feature_maps({})
+        feature_maps({}, kinds={})
 
 
 def test_ascent_shows_the_way_of_the_score():
@@ -103,11 +105,12 @@ def test_grey_is_not_stretched():
 
 def test_feature_maps_begin_with_the_picture_itself():
     maps = {"a_layer.of.a.long.name": np.arange(8.0).reshape(2, 2, 2)}
-    one = feature_maps(maps, channel=1, original=IMAGES[1])
-    assert [axis.get_title() for axis in one.axes] == ["input", "a_layer.of.\na.long.name\n2x2, 1"]
+    kinds = dict.fromkeys(maps, "ReLU")
+    one = feature_maps(maps, kinds=kinds, channel=1, original=IMAGES[1])
+    assert [axis.get_title() for axis in one.axes] == ["input", "a_layer.of.\na.long.name\nReLU\n2x2, channel 1"]
     assert one.axes[0].get_images()[0].get_array().shape == (4, 4, 3)
-    rows = feature_maps(maps, original=IMAGES[1])
+    rows = feature_maps(maps, kinds=kinds, original=IMAGES[1])
     assert [text.get_text() for axis in rows.axes for text in axis.texts] == [
         "input",
-        "a_layer.of.a.long.name\n2 x 2 x 2",
+        "a_layer.of.a.long.name\nReLU 2x2x2",
     ]

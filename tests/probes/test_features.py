@@ -28,11 +28,13 @@ def test_maps_are_those_of_a_forward_pass_by_hand():
     net = TinyVGG(10, width=4, blocks=1, dropout=0.5).train()
     maps = feature_maps(net, IMAGE)
     assert list(maps) == ["blocks.0", "blocks.1", "blocks.2", "blocks.3", "blocks.4", "grid"]
+    kinds = [layer.kind for layer in maps.values()]
+    assert kinds == ["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d", "AdaptiveAvgPool2d"]
     values = IMAGE[None]
     for place, layer in enumerate(net.eval().blocks[:5]):
         values = layer(values)
-        assert np.array_equal(maps[f"blocks.{place}"], values[0].detach().numpy())
-    assert maps["grid"].shape == (4, 16, 16)
+        assert np.array_equal(maps[f"blocks.{place}"].maps, values[0].detach().numpy())
+    assert maps["grid"].maps.shape == (4, 16, 16)
 
 
 def test_a_layer_used_twice_has_two_entries_and_in_place_work_changes_none_before_it():
@@ -41,9 +43,9 @@ def test_a_layer_used_twice_has_two_entries_and_in_place_work_changes_none_befor
     assert list(maps) == ["first", "activation", "second", "activation (2)"]
     first = net.first(IMAGE[None])
     second = net.second(first.relu())
-    assert np.array_equal(maps["first"], first[0].detach().numpy())
-    assert maps["first"].min() < 0
-    assert np.array_equal(maps["activation (2)"], second[0].relu().detach().numpy())
+    assert np.array_equal(maps["first"].maps, first[0].detach().numpy())
+    assert maps["first"].maps.min() < 0
+    assert np.array_equal(maps["activation (2)"].maps, second[0].relu().detach().numpy())
 
 
 def test_the_record_can_be_narrowed_and_ended():

@@ -128,7 +128,7 @@ def test_features_are_those_of_the_trained_net(opened):
     images, _ = next(iter(data.batches("test")))
     maps = net.stem[0](images[3:4])[0, 1].detach().numpy()
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles == ["input", "stem.0\n32x32, 1", "stem.2\n32x32, 1"]
+    assert titles == ["input", "stem.0\nConv2d\n32x32, channel 1", "stem.2\nReLU\n32x32, channel 1"]
     np.testing.assert_array_equal(
         np.asarray(figure.axes[0].get_images()[0].get_array()) * 255,
         data.split("test").images[3].permute(1, 2, 0).numpy(),
@@ -151,13 +151,14 @@ def test_mistakes_and_confusion_agree_with_the_run_s_own_test(run, opened):
 def test_ascent_climbs_the_class_that_was_asked_for(visualize, run, opened):
     code, out, _ = visualize(f"run={run}", "figure=ascent", "label=4", "steps=40", "lr=50", "seed=3")
     assert code == 0
-    words = out.splitlines()[-2].split()
-    assert words[:2] == [f"{opened.data.classes[4]}:", "score"]
-    assert float(words[4]) > float(words[2])
+    name, _, said = out.splitlines()[-2].partition(": ")
+    words = said.split()
+    assert (name, words[0]) == (f"{opened.data.classes[4]} (4)", "score")
+    assert float(words[3]) > float(words[1])
     pixels = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(3))
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (opened.data.mean, opened.data.std))
     net = trained_net(opened.job, opened.directory, 10).eval()
-    assert float(words[2]) == pytest.approx(float(net((pixels - mean) / std)[0, 4].detach()), abs=0.006)
+    assert float(words[1]) == pytest.approx(float(net((pixels - mean) / std)[0, 4].detach()), abs=0.006)
     for raw, seen in (
         ("true", pixels),
         ("torchvision", 0.45 * pixels - torch.tensor([0.03, 0.09, 0.19]).view(3, 1, 1)),

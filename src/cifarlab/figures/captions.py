@@ -32,16 +32,16 @@ def in_words(
 
 
 def caption(figure: Figure, text: str) -> None:
-    """Say in small letters below a figure what it is of: run, split, epoch. A figure laid out by hand grows for it."""
+    """Say in small letters below a figure what it is of: run, split, epoch. The figure grows for it."""
     lines = textwrap.wrap(text, max(int(figure.get_figwidth() * LETTERS), 20))
+    before, more = figure.get_figheight(), LINE * (len(lines) + 0.7)
+    places = [axes.get_position() for axes in figure.axes]
+    figure.set_figheight(before + more)
     if figure.get_layout_engine() is not None:
         above = [figure.get_supxlabel()] if figure.get_supxlabel() else []
         figure.supxlabel("\n".join([*above, *map(literal, lines)]), fontsize=8, color=QUIET)
         return
-    before, more = figure.get_figheight(), LINE * (len(lines) + 0.7)
     share = before / (before + more)
-    places = [axes.get_position() for axes in figure.axes]
-    figure.set_figheight(before + more)
     for axes, box in zip(figure.axes, places, strict=True):
         axes.set_position((box.x0, 1 - share * (1 - box.y0), box.width, share * box.height))
     for words in figure.texts:

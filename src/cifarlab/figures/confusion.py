@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from cifarlab.figures.style import canvas, literal, tidy, title
+from cifarlab.figures.style import canvas, name_ticks, tidy, title
 
 ANNOTATED_CLASSES = 20
 
@@ -36,11 +36,9 @@ def confusion(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
     image = panel.imshow(rates, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     figure.colorbar(image, ax=panel, shrink=0.8, label="share of the true class")
     size = 9 if annotated else 5
-    names = [literal(name) for name in classes]
-    panel.set_xticks(
-        range(len(classes)), names, rotation=45 if annotated else 90, ha="right", fontsize=size, rotation_mode="anchor"
-    )
-    panel.set_yticks(range(len(classes)), names, fontsize=size)
+    places = np.arange(len(classes))
+    for axis in (panel.xaxis, panel.yaxis):
+        name_ticks(axis, places, classes, places * (side - 2.5) / len(classes), size)
     panel.set_xlabel("predicted")
     panel.set_ylabel("true")
     accuracy = np.trace(counts) / max(int(counts.sum()), 1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
 from cifarlab.figures.style import FAILED, PALETTE, canvas, literal, title
@@ -45,8 +47,9 @@ class Cost:
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of cost that are known of a setting whose metric is known."""
-        return [kind for kind in self.costs if self.known(kind).size]
+        """The kinds of cost that are known of a setting whose metric is known; those that differ, if any do."""
+        known = [kind for kind in self.costs if self.known(kind).size]
+        return [kind for kind in known if np.ptp(self.costs[kind][self.known(kind)]) > 0] or known
 
     def known(self, kind: str) -> np.ndarray:
         """The places of the settings of which metric and cost are known."""
@@ -59,7 +62,7 @@ class Cost:
 
 
 def cost(data: Cost) -> Figure:
-    """One panel a kind of cost: a point a setting, the front as a line with its settings named.
+    """One panel a kind of cost: a point a setting, the front as a line with its settings named below.
 
     Raises:
         ValueError: no kind of cost is known together with the metric.
@@ -79,17 +82,23 @@ def _panel(panel: Axes, data: Cost, kind: str) -> None:
     panel.scatter(spent[known], data.gains[known], s=size, color=PALETTE[0], alpha=0.6, linewidths=0)
     panel.step(spent[front], data.gains[front], where="post", color=FAILED, linewidth=1.2)
     panel.scatter(spent[front], data.gains[front], s=26, color=FAILED, zorder=3)
-    for place in front[-MOST_NAMES:]:
+    named = front[-MOST_NAMES:]
+    for number, place in enumerate(named, start=1):
         panel.annotate(
-            literal(data.names[place]),
+            str(number),
             (spent[place], data.gains[place]),
             textcoords="offset points",
-            xytext=(5, -9),
-            fontsize=6.5,
-            color="#444444",
+            xytext=(-4, 4),
+            ha="right",
+            fontsize=8,
+            color=FAILED,
         )
     if spent[known].min() > 0 and spent[known].max() / spent[known].min() > 20:
         panel.set_xscale("log")
+    else:
+        panel.xaxis.set_major_locator(MaxNLocator(5))
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))  # 137k: six digits would touch
     panel.margins(x=0.15, y=0.1)
-    panel.set_xlabel(kind)
+    lines = [textwrap.shorten(f"{number} {data.names[place]}", 64) for number, place in enumerate(named, start=1)]
+    panel.set_xlabel(literal("\n".join([kind, "", *lines])), fontsize=8, linespacing=1.3)
     title(panel, f"{data.metric} against {kind}")

@@ -12,9 +12,11 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cifarlab.figures.style import FAINT, PALETTE, SEQUENTIAL, canvas, literal, title
+from cifarlab.figures.style import FAINT, PALETTE, QUIET, SEQUENTIAL, canvas, literal, title
 
 History = Mapping[str, Sequence[float] | np.ndarray]
+WILD = 4  # times another loss: a run that flattens the others
+FAINTEST_RATE = 1e-4  # of the highest: what a schedule that ends at 0 reaches
 SPLITS = {"train": PALETTE[1], "val": PALETTE[0]}
 
 
@@ -43,12 +45,16 @@ def curves(history: History) -> Figure:
         for split in splits:
             column = split if split == "lr" else f"{split}/{'acc' if name == 'accuracy' else name}"
             epochs, values = _points(history, column)
-            label = f"{'validation' if split == 'val' else split} {values[-1]:.4g}"
+            label = f"{'validation' if split == 'val' else split} {values[-1]:.4f}"
             panel.plot(
                 epochs, values, color=SPLITS.get(split, PALETTE[2]), marker=_marker(epochs), markersize=3, label=label
             )
         if name == "accuracy" and "val" in splits:
             _mark_best(panel, *_points(history, "val/acc"))
+        if name == "learning rate":
+            _scale_rates(panel, _points(history, "lr")[1])
+        elif name == "loss":
+            _scale_losses(panel, [_points(history, f"{split}/loss")[1] for split in splits])
         _mark_phases(panel, history, named=panel is axes[0, 0])
         title(panel, name)
         panel.set_xlabel("epoch")
@@ -109,26 +115,28 @@ class Overlay:
 
     def title(self, column: str) -> str:
         """A panel's title, which says so if something lies outside of the panel."""
-        return COLUMNS[column] + (" (cut to finished runs)" if self.loss_limits(column) else "")
+        limits = self.loss_limits(column)
+        if limits is None:
+            return COLUMNS[column]
+        leaving = sum(bool((values > limits[1]).any()) for values in self._values(column))
+        return f"{COLUMNS[column]} ({leaving} of {len(self._values(column))} runs leave it)"
 
     def loss_limits(self, column: str) -> tuple[float, float] | None:
-        """What a panel of losses shows: where the finished runs were, if others left it; None for all there is."""
-        values = {
-            finished: np.concatenate(
-                [
-                    _points(curve.history, column)[1]
-                    for curve in self.curves
-                    if curve.is_finished == finished and _measured(curve.history, column)
-                ]
-                or [np.empty(0)]
-            )
-            for finished in (True, False)
-        }
-        if not column.endswith("loss") or not values[True].size or not values[False].size:
+        """What a panel of losses shows, if a run went so high that it would flatten the others; None for all there is.
+
+        The scale is that of the runs whose losses stay below `WILD` times the highest of the calmest run.
+        """
+        values = self._values(column)
+        if not column.endswith("loss") or not values:
             return None
-        low, high = float(values[True].min()), float(values[True].max())
+        calmest = min(float(own.max()) for own in values)
+        calm = np.concatenate([own for own in values if own.max() <= WILD * calmest])
+        low, high = float(calm.min()), float(calm.max())
         margin = 0.05 * (high - low)
-        return (low - margin, high + margin) if values[False].max() > high + margin else None
+        return (low - margin, high + margin) if max(float(own.max()) for own in values) > high + margin else None
+
+    def _values(self, column: str) -> list[np.ndarray]:
+        return [_points(curve.history, column)[1] for curve in self.curves if _measured(curve.history, column)]
 
 
 def overlay(data: Overlay) -> Figure:
@@ -151,7 +159,7 @@ def overlay(data: Overlay) -> Figure:
         panel.set_axis_off()
     handles = [Line2D([], [], color=colour, label=literal(name)) for name, colour in data.colours.items()]
     if not all(curve.is_finished for curve in data.curves):
-        handles.append(Line2D([], [], color="#666666", linestyle=":", label="not finished"))
+        handles.append(Line2D([], [], color=QUIET, linestyle=":", label="not finished"))
     figure.legend(
         handles=handles,
         title=literal(data.legend_title),
@@ -203,6 +211,20 @@ def _points(history: History, column: str) -> tuple[np.ndarray, np.ndarray]:
     return epochs[kept], values[kept]
 
 
+def _scale_rates(panel: Axes, rates: np.ndarray) -> None:
+    """A logarithmic axis, where rates span a factor of ten; one of 0 lies below its end."""
+    high, low = float(rates.max()), float(min(rates[rates > 0], default=0))
+    if low > 0 and high >= 10 * low:
+        panel.set_yscale("log", nonpositive="clip")
+        panel.set_ylim(0.7 * max(low, FAINTEST_RATE * high), 1.5 * high)
+
+
+def _scale_losses(panel: Axes, losses: Sequence[np.ndarray]) -> None:
+    """A logarithmic axis, where a loss has risen far above where it began."""
+    if any(own.max() > WILD * own[0] for own in losses) and min(own.min() for own in losses) > 0:
+        panel.set_yscale("log")
+
+
 def _marker(epochs: np.ndarray) -> str:
     return "o" if len(epochs) <= 30 else ""
 
@@ -223,7 +245,7 @@ def _mark_phases(panel: Axes, history: History, *, named: bool) -> None:
                 textcoords="offset points",
                 xytext=(3, -10),
                 fontsize=8,
-                color="#666666",
+                color=QUIET,
             )
 
 

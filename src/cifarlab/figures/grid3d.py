@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from cifarlab.figures.style import DPI, FAILED, INK, SEQUENTIAL, literal
+from cifarlab.figures.style import DPI, FAILED, INK, QUIET, SEQUENTIAL, literal
 from cifarlab.figures.surface import Surface
 
 
@@ -39,5 +39,5 @@ def grid3d(surface: Surface) -> Figure:
     names = ", ".join(literal(axis.name) for axis in surface.axes)
     cube.set_title(f"{surface.metric} over {names} (best ringed)", fontsize=11, fontweight="bold")
     if surface.note:
-        figure.supxlabel(literal(surface.note), fontsize=8, color="#666666")
+        figure.supxlabel(literal(surface.note), fontsize=8, color=QUIET)
     return figure

@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cifarlab.figures.style import DPI, FAILED, FAINT, SEQUENTIAL, headline, literal, tidy, title
+from cifarlab.figures.style import DPI, FAILED, FAINT, QUIET, SEQUENTIAL, headline, literal, name_ticks, tidy, title
 from cifarlab.figures.surface import Axis, Surface
 
 # Above this many cells a panel's text would be too small to read and slow to draw; the page's heatmap has hover.
@@ -41,7 +41,7 @@ def heatmap(panels: Mapping[str, Surface]) -> Figure:
     headline(figure, f"{metric}: {y.name} \N{MULTIPLICATION SIGN} {x.name}")
     if surfaces[0].note:
         note = literal(surfaces[0].note)
-        figure.text(0.5, 0.06 / figure.get_figheight(), note, fontsize=8, color="#666666", ha="center")
+        figure.text(0.5, 0.06 / figure.get_figheight(), note, fontsize=8, color=QUIET, ha="center")
     return figure
 
 
@@ -49,10 +49,9 @@ def _sheet(num_panels: int, x_values: Sequence[str], y_values: Sequence[str]) ->
     """Axes in inches laid out by hand: matplotlib's layout engines take as long again as drawing does."""
     columns = min(num_panels, 4)
     rows = -(-num_panels // columns)
-    wide = max(1.1 * len(x_values), 2.6) if len(x_values) <= 16 else 9.0
-    high = max(0.62 * len(y_values), 1.7) if len(y_values) <= 16 else 6.5
+    wide, high = _size(x_values, y_values)
     left = 0.6 + 0.08 * max(map(len, y_values))
-    bottom = 0.75 + (0.06 * max(map(len, x_values)) if _slant(x_values) else 0)
+    bottom = 0.75 + (0.06 * max(map(len, x_values)) if _slants(x_values) else 0)
     between, above, right, top = 0.2, 0.3, 1.0, 0.65
     width = left + columns * wide + (columns - 1) * between + right
     height = bottom + rows * high + (rows - 1) * above + top
@@ -78,17 +77,23 @@ def _beside(figure: Figure, axes: np.ndarray) -> Axes:
 
 def _frame(panel: Axes, x: Axis, y: Axis, *, left: bool, bottom: bool) -> None:
     tidy(panel, grid=False)
-    slant = _slant(x.values)
-    names = [literal(value) for value in x.values] if bottom else []
-    panel.set_xticks(range(len(names)), names, rotation=slant, ha="right" if slant else "center")
-    names = [literal(value) for value in y.values] if left else []
-    panel.set_yticks(range(len(names)), names)
+    wide, high = _size(x.values, y.values)
+    for axis, names, inches in ((panel.xaxis, x.values, wide), (panel.yaxis, y.values, high)):
+        places = np.arange(len(names))
+        name_ticks(axis, places, names, places * inches / len(names))
+    panel.tick_params(labelbottom=bottom, labelleft=left)
     panel.set_xlabel(literal(x.name) if bottom else "")
     panel.set_ylabel(literal(y.name) if left else "")
 
 
-def _slant(values: Sequence[str]) -> int:
-    return 45 if len(values) > 16 or max(map(len, values)) > 9 else 0
+def _size(x_values: Sequence[str], y_values: Sequence[str]) -> tuple[float, float]:
+    """Width and height of a panel, in inches."""
+    wide = max(1.1 * len(x_values), 2.6) if len(x_values) <= 16 else 9.0
+    return wide, max(0.62 * len(y_values), 1.7) if len(y_values) <= 16 else 6.5
+
+
+def _slants(values: Sequence[str]) -> bool:
+    return len(values) > 16 or max(map(len, values)) > 9
 
 
 def _annotate(panel: Axes, surface: Surface, scale: Normalize) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cifarlab.figures.style import FAINT, INK, PALETTE, canvas, headline, literal, title
+from cifarlab.figures.style import FAINT, INK, PALETTE, QUIET, canvas, headline, literal, name_ticks, title
 from cifarlab.figures.surface import Axis
 
 
@@ -61,21 +61,22 @@ class Marginal:
 def marginal(data: Marginal) -> Figure:
     """Left, every run over a box of quartiles (R5.3); right, the mean with its spread (R5.4)."""
     values = data.axis.values
-    figure, axes = canvas(max(7.5, 2.4 + 1.1 * len(values)), 3.6, 1, 2, sharey=True)
-    places = data.measured
+    width = max(7.5, 2.4 + 1.1 * len(values))
+    figure, axes = canvas(width, 3.6, 1, 2, sharey=True)
+    places, side = data.measured, (width - 1.2) / 2
     _distributions(axes[0, 0], [data.samples[place] for place in places], places)
     _means(axes[0, 1], data)
-    names = [f"{literal(value)}\n(n={sample.size})" for value, sample in zip(values, data.samples, strict=True)]
-    for panel in axes[0]:
-        panel.set_xlim(-0.6, len(values) - 0.4)
-        panel.set_xticks(range(len(values)), names, rotation=30 if max(map(len, values)) > 12 else 0)
-        panel.set_xlabel(literal(data.axis.name))
+    names = [f"{value}\n(n={sample.size})" for value, sample in zip(values, data.samples, strict=True)]
+    for panel, along in zip(axes[0], (np.arange(len(values)), data.axis.along), strict=True):
+        panel.set_xlim(along[0] - 0.6, along[-1] + 0.6)
+        name_ticks(panel.xaxis, along, names, along * side / (along[-1] - along[0] + 1.2))
+        panel.set_xlabel(literal(data.axis.name) + (" (log scale)" if panel is axes[0, 1] and data.axis.is_log else ""))
     axes[0, 0].set_ylabel(data.metric)
     title(axes[0, 0], "every run, with quartiles")
     title(axes[0, 1], data.spread_in_words)
     headline(figure, f"{data.metric} by {data.axis.name}")
     if data.note:
-        figure.supxlabel(literal(data.note), fontsize=8, color="#666666")
+        figure.supxlabel(literal(data.note), fontsize=8, color=QUIET)
     return figure
 
 
@@ -102,7 +103,7 @@ def _distributions(panel: Axes, samples: Sequence[np.ndarray], places: Sequence[
 
 
 def _means(panel: Axes, data: Marginal) -> None:
-    places, (mean, low, high) = data.measured, data.spread
+    places, (mean, low, high) = data.axis.along[data.measured], data.spread
     if data.axis.is_scale:
         panel.fill_between(places, low, high, color=PALETTE[0], alpha=0.15, linewidth=0)
     panel.vlines(places, low, high, color=PALETTE[0], linewidth=2, alpha=0.6)

@@ -107,6 +107,7 @@ def mistakes(images: ArrayLike, predicted: Sequence[str], truth: Sequence[str], 
         picture(axis, image, f"predicted\n{above}", FAILED)
         words = literal(f"true\n{below}")
         axis.text(0.5, -0.04, words, transform=axis.transAxes, ha="center", va="top", fontsize=7.5, color=INK)
+    figure.set_layout_engine("constrained", hspace=0.12)
     share = f"{wrong} of {tested} wrong ({wrong / max(tested, 1):.4f}), the surest first"
     headline(figure, textwrap.fill(share, max(int(1.35 * columns * HEADLINE), 20)))
     return figure
@@ -193,6 +194,7 @@ def ascent(image: ArrayLike, scores: ArrayLike, *, name: str) -> Figure:
     picture(axes[0, 0], np.asarray(image))
     title(axes[0, 0], name)
     axes[0, 1].plot(np.arange(len(steps)), steps, color=PALETTE[0], linewidth=1.3)
+    axes[0, 1].xaxis.get_major_locator().set_params(integer=True)
     axes[0, 1].set_xlabel("step")
     axes[0, 1].set_ylabel("score")
     if len(steps):

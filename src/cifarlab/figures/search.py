@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cifarlab.figures.style import FAILED, INK, PALETTE, SEQUENTIAL, canvas, headline, literal, title
+from cifarlab.figures.style import FAILED, INK, PALETTE, QUIET, SEQUENTIAL, canvas, headline, literal, name_ticks, title
 
 COLUMNS = 3
 MOST_KNOBS = 11
@@ -99,7 +99,7 @@ def search(data: Trials) -> Figure:
     headline(figure, f"search: {data.metric} of {data.scores.size} trials")
     notes = {"later trials are lighter": True, "grey rings were pruned": (known & ~data.finished).any()}
     notes["red crosses diverged"] = not known.all()
-    figure.supxlabel("; ".join(note for note, holds in notes.items() if holds), fontsize=8, color="#666666")
+    figure.supxlabel("; ".join(note for note, holds in notes.items() if holds), fontsize=8, color=QUIET)
     return figure
 
 
@@ -108,10 +108,9 @@ def _knob(panel: Axes, data: Trials, knob: TrialKnob) -> None:
     if knob.values:
         # A fixed sideways spread keeps the figure the same each time it is drawn.
         places = places + 0.18 * np.sin(2.4 * data.numbers)
-        names = [literal(value) for value in knob.values]
-        long = max(map(len, names), default=0) > 9 or len(names) > 8
-        panel.set_xticks(range(len(names)), names, rotation=30 if long else 0, ha="right" if long else "center")
-        panel.set_xlim(-0.6, len(names) - 0.4)
+        ticks = np.arange(len(knob.values))
+        name_ticks(panel.xaxis, ticks, knob.values, ticks * 3.6 / (len(ticks) + 0.2))
+        panel.set_xlim(-0.6, len(ticks) - 0.4)
     elif knob.scale == "log":
         panel.set_xscale("log")
     _points(panel, data, places, by_trial=True)

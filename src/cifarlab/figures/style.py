@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis, YAxis
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: told apart by colour-blind readers; yellow left out, too faint for lines on white.
@@ -49,6 +51,47 @@ def title(axes: Axes, text: str) -> None:
 def headline(figure: Figure, text: str) -> None:
     """The title of the whole figure."""
     figure.suptitle(literal(text), fontsize=12, fontweight="bold", color=INK)
+
+
+def name_ticks(axis: Axis, ticks: np.ndarray, names: Sequence[str], spots: np.ndarray, size: float = 9) -> None:
+    """Name places along an axis so that no two names touch.
+
+    Names below an axis are level where there is room for all of them, else slanted. Where places lie closer together
+    than lines of text, some go without a name; the first and the last have theirs.
+
+    Args:
+        axis: of a panel; ``panel.xaxis`` or ``panel.yaxis``.
+        ticks: (N,) the places, rising. names: N, of one or two lines. spots: (N,) the places in inches from anywhere.
+        size: of the letters, in points.
+    """
+    line, letter = 1.3 * size / 72, 0.66 * size / 72  # inches; a letter of DejaVu Sans is 0.6 of its size wide, or so
+    words = [literal(name) for name in names]
+    if isinstance(axis, YAxis):
+        kept = _apart(spots, [line * (1 + name.count("\n")) for name in names])
+        axis.set_ticks(ticks, [name if keep else "" for name, keep in zip(words, kept, strict=True)], fontsize=size)
+        return
+    widths = [letter * (1 + max(map(len, name.split("\n")), default=0)) for name in names]
+    if all(_apart(spots, widths)):
+        axis.set_ticks(ticks, words, fontsize=size)
+        return
+    kept = _apart(spots, [line / np.sin(np.pi / 4)] * len(names))
+    shown = [name.replace("\n", " ") if keep else "" for name, keep in zip(words, kept, strict=True)]
+    axis.set_ticks(ticks, shown, fontsize=size, rotation=45, ha="right", rotation_mode="anchor")
+
+
+def _apart(spots: np.ndarray, sizes: Sequence[float]) -> list[bool]:
+    """Which of the things at rising places, each so large, can be there without touching; the ends first."""
+    kept: list[int] = []
+    for place in range(len(spots)):
+        if not kept or spots[place] - spots[kept[-1]] >= (sizes[place] + sizes[kept[-1]]) / 2:
+            kept.append(place)
+    last = len(spots) - 1
+    if kept and kept[-1] != last:
+        while len(kept) > 1 and spots[last] - spots[kept[-1]] < (sizes[last] + sizes[kept[-1]]) / 2:
+            kept.pop()
+        if spots[last] - spots[kept[-1]] >= (sizes[last] + sizes[kept[-1]]) / 2:
+            kept.append(last)
+    return [place in set(kept) for place in range(len(spots))]
 
 
 def literal(text: str) -> str:

@@ -22,6 +22,24 @@ class Axis:
     values: Sequence[str]
     is_scale: bool = True
 
+    @property
+    def is_log(self) -> bool:
+        """Whether the values span a factor of ten and more without a zero, as learning rates do."""
+        if not self.is_scale:
+            return False
+        numbers = [float(value) for value in self.values]
+        return min(numbers) > 0 and max(numbers) >= 10 * min(numbers)
+
+    @property
+    def along(self) -> np.ndarray:
+        """(values,) float from 0: where each stands, numbers by their size or its logarithm; the mean step is 1."""
+        steps = len(self.values) - 1
+        if not self.is_scale or steps < 1:
+            return np.arange(len(self.values), dtype=float)
+        numbers = np.array(self.values, dtype=float)
+        numbers = np.log(numbers) if self.is_log else numbers
+        return steps * (numbers - numbers[0]) / (numbers[-1] - numbers[0])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:

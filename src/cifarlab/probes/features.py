@@ -23,7 +23,7 @@ class Layer(NamedTuple):
     """What a layer gave.
 
     Attributes:
-        kind: its type: ``Conv2d``.
+        kind: its type, as torch has it: ``Conv2d``.
         maps: float32 ``(C, h, w)``.
     """
 
@@ -59,7 +59,7 @@ def feature_maps(net: nn.Module, image: Tensor, *, below: str = "", stop_at: Col
         uses[name] = uses.get(name, 0) + 1
         # Copied at once: an activation that works in place would change what the layer before it gave.
         maps = output[0].float().cpu().numpy().copy()
-        kept[name if uses[name] == 1 else f"{name} ({uses[name]})"] = Layer(type(module).__name__, maps)
+        kept[name if uses[name] == 1 else f"{name} ({uses[name]})"] = Layer(_kind(module), maps)
 
     watched = [(name, module) for name, module in net.named_modules() if isinstance(module, KINDS) or name in stop_at]
     hooks = [
@@ -72,3 +72,9 @@ def feature_maps(net: nn.Module, image: Tensor, *, below: str = "", stop_at: Col
         for hook in hooks:
             hook.remove()
     return kept
+
+
+def _kind(module: nn.Module) -> str:
+    """Of a subclass, such as one that pads as TensorFlow does, the name of what it is in torch."""
+    own = (one for one in type(module).__mro__ if one.__module__.startswith("torch.nn."))
+    return next(one.__name__ for one in own)

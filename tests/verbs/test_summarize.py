@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cifarlab.verbs.summarize import UsageError, main, parse_arguments
 
@@ -46,6 +47,18 @@ def test_wrong_arguments_are_one_message_and_exit_code_two(sweep, capsys):
     assert main([]) == 2
     assert main([str(sweep), "--fast"]) == 2
     assert main([str(sweep), "figures=[heatmap]"]) == 2
+    for given, allowed in (("format=gif", "png, svg, pdf"), ("dpi=9", "an integer from 50 to 600")):
+        capsys.readouterr()
+        assert main([str(sweep), given]) == 2
+        assert capsys.readouterr().err.startswith(f"{given}: allowed: {allowed}")
+
+
+def test_figures_for_print(sweep):
+    assert main([str(sweep), "format=svg", "dpi=240"]) == 0
+    kinds = {path.suffix: path.stem for path in (sweep / "summary").glob("marginal_*")}
+    assert set(kinds) == {".png", ".svg"}
+    with Image.open(sweep / "summary" / "marginal_blocks.png") as image:
+        assert image.width == 7.5 * 240
 
 
 def test_nothing_found_is_exit_code_one(tmp_path, capsys):

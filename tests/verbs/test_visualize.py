@@ -165,7 +165,7 @@ def test_ascent_climbs_the_class_that_was_asked_for(visualize, run, opened):
     ):
         code, out, _ = visualize(f"run={run}", "figure=ascent", "label=4", "steps=1", "seed=3", f"raw={raw}")
         assert code == 0
-        assert float(out.splitlines()[-2].split()[2]) == pytest.approx(float(net(seen)[0, 4].detach()), abs=0.05)
+        assert float(out.splitlines()[-2].split()[3]) == pytest.approx(float(net(seen)[0, 4].detach()), abs=0.05)
 
 
 def test_augmentations_show_each_configured_operation_and_all_of_them(opened):
@@ -401,3 +401,35 @@ def test_an_extra_that_is_not_installed_is_named(visualize, run, monkeypatch):
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     code, _, err = visualize(f"run={run}", "figure=attribution")
     assert (code, err) == (2, "figure=attribution needs captum: pip install -e '.[captum]'\n")
+
+
+def test_a_figure_for_print(visualize, run):
+    code, out, err = visualize(f"run={run}", "figure=confusion", "format=svg", "dpi=300")
+    assert code == 0, err
+    path = run / "figures" / "confusion.svg"
+    assert out.splitlines()[-1] == str(path)
+    assert b"digits, test; weights of epoch 0 (the first" in path.read_bytes()
+
+
+def test_formats_and_resolutions_that_do_not_exist_are_refused(visualize):
+    code, _, err = visualize("figure=samples", "data=digits", "format=gif", "dpi=1200")
+    assert code == 2
+    assert "format=gif: allowed: one of png, svg, pdf" in err
+    assert "dpi=1200: allowed: an integer from 50 to 600" in err
+
+
+def test_outputs_have_names(opened, compose_job, tiny):
+    assert opened.class_name(3) == f"{opened.data.classes[3]} (3)"
+    own = Chosen(compose_job(*tiny), None, None)
+    assert own.class_name(3) == f"{own.data.classes[3]} (3)"
+    of_imagenet = Chosen(compose_job(*tiny), None, 1000)
+    assert of_imagenet.class_name(107) == "jellyfish (107)"
+    assert Chosen(compose_job(*tiny), None, 21_843).class_name(107) == "class 107"
+
+
+def test_a_line_below_says_run_split_and_epoch(opened):
+    words = opened.in_words("mistakes", "test")
+    assert words.startswith(f"run {opened.directory.parent.name}/")
+    assert words.endswith("; digits, test; weights of epoch 0 (the first is 0), chosen by val/acc")
+    assert opened.in_words("samples", "train").endswith("; digits, train")
+    assert opened.in_words("filters", "test").count("digits") == 0

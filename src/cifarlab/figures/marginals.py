@@ -61,7 +61,7 @@ class Marginal:
 def marginal(data: Marginal) -> Figure:
     """Left, every run over a box of quartiles (R5.3); right, the mean with its spread (R5.4)."""
     values = data.axis.values
-    width = max(7.5, 2.4 + 1.1 * len(values))
+    width = min(max(7.5, 2.4 + 1.1 * len(values)), 16)
     figure, axes = canvas(width, 3.6, 1, 2, sharey=True)
     places, side = data.measured, (width - 1.2) / 2
     _distributions(axes[0, 0], [data.samples[place] for place in places], places)

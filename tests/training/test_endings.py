@@ -13,6 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
+from cifarlab.figures.curves import curves
 from cifarlab.result import Result
 from cifarlab.training import run as runs
 from cifarlab.training.hardware.trainer import TrainerSettings
@@ -38,7 +39,7 @@ def failing(*given: Any, **named: Any) -> Any:
 def test_a_picture_that_cannot_be_drawn_is_a_line_and_the_others_are_drawn(
     small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    monkeypatch.setattr(runs, name, failing)
+    monkeypatch.setattr(f"cifarlab.figures.{name}.{name}", failing)
     result = small_run(tmp_path, figures=("curves", "confusion"))
     assert (result.status, stored(tmp_path)["status"]) == ("finished", "finished")
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
@@ -81,7 +82,7 @@ def test_record_then_loggers_then_figures_then_checkpoints(
 
     monkeypatch.setattr(Result, "write", look("record", Result.write))
     monkeypatch.setattr(CSVLogger, "log_hyperparams", look("loggers", CSVLogger.log_hyperparams))
-    monkeypatch.setattr(runs, "curves", look("figures", runs.curves))
+    monkeypatch.setattr("cifarlab.figures.curves.curves", look("figures", curves))
     monkeypatch.setattr(runs, "discard", look("discard", runs.discard))
     small_run(tmp_path, loggers=Loggers(csv=True), figures=("curves",), checkpoints="none")
     assert seen == [

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Hashable, Sequence
+from collections.abc import Container, Hashable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,6 +47,36 @@ def visible(text: str) -> str:
 def leads_out(path: Path, folder: Path) -> bool:
     """Whether a path is a link to a place that lies outside of a folder."""
     return path.is_symlink() and not path.resolve().is_relative_to(folder.resolve())
+
+
+def link_out(path: Path, folder: Path) -> ValueError:
+    """The refusal of a link."""
+    return ValueError(visible(f"{path} is a link out of {folder}; put what it leads to in its place, or remove it"))
+
+
+def refuse_what_leads_out(folder: Path, *, without: Container[str] = ()) -> None:
+    """Look through a folder that may be a stranger's before something in it is opened or written.
+
+    Args:
+        folder: of a run or a sweep; it may itself be a link, and there may be none.
+        without: names in it of folders that are not looked through.
+
+    Raises:
+        ValueError: a link in it leads out of it, or something is a pipe or a device; the message names the first.
+        OSError: it cannot be looked through.
+    """
+    waiting = [folder] if folder.is_dir() else []
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                path = Path(entry.path)
+                if entry.is_symlink():
+                    if leads_out(path, folder):
+                        raise link_out(path, folder)
+                elif entry.is_dir():
+                    waiting += [path] if entry.name not in without else []
+                elif not entry.is_file():
+                    raise ValueError(visible(f"{path} is neither a file nor a folder; remove it"))
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES, *, follow: bool = False) -> bytes:

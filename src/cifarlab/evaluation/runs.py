@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.directory import is_run_directory, stored_result
+from cifarlab.reading import leads_out
 from cifarlab.result import Result, Status
 
 
@@ -60,7 +61,7 @@ def runs_in(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise ConfigError([f"run={path}: there is no such directory; give a run's or a sweep's (multirun/NAME)"])
-    runs = sorted(entry for entry in path.iterdir() if is_run_directory(entry))
+    runs = sorted(entry for entry in path.iterdir() if is_run_directory(entry) and not leads_out(entry, path))
     if not runs:
         raise ConfigError([f"{path}: not a run directory (it has no .hydra/config.yaml), nor one that holds runs"])
     return runs

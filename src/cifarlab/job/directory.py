@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.job import Job
 from cifarlab.job.yaml_file import read_yaml
+from cifarlab.reading import refuse_what_leads_out, visible
 from cifarlab.result import Result, write_text
 
 FOLDER = ".hydra"
@@ -66,6 +67,7 @@ def reopen(directory: Path, *, allow: Sequence[str] = (), root: str | None = Non
     if not is_run_directory(directory):
         raise ConfigError([f"{directory}: not a run directory (it has no {FOLDER}/{CONFIG})"])
     config = load_config(directory)
+    _refuse_what_leads_out(directory)
     if root is not None:
         OmegaConf.update(config, "data.root", root, force_add=True)
     hydra_file = directory / FOLDER / HYDRA
@@ -92,17 +94,29 @@ def load_config(directory: Path) -> DictConfig:
     return config
 
 
+def _refuse_what_leads_out(directory: Path) -> None:
+    try:
+        refuse_what_leads_out(directory)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from None
+
+
 def _refuse_resolvers(node: Any, path: Path) -> None:
     """A directory may come from a stranger: nothing in it may ask for the environment, or for any other resolver.
 
     Raises:
-        ConfigError: something does; the file and the key are named, and what would have been put there is not.
+        ConfigError: something does; the file and the key are named, and what would have been put there is not. Or a
+            text has characters that are not seen.
     """
     asking: list[str] = []
+    unseen: list[str] = []
 
     def look(value: object, key: str) -> None:
+        if isinstance(value, str) and visible(value) != value:
+            unseen.append(key)
         if isinstance(value, dict):
             for name, each in value.items():
+                look(str(name), key)
                 look(each, f"{key}.{name}" if key else str(name))
         elif isinstance(value, list):
             for number, each in enumerate(value):
@@ -111,8 +125,10 @@ def _refuse_resolvers(node: Any, path: Path) -> None:
             asking.append(key)
 
     look(OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node, "")
-    if asking:
-        raise ConfigError([f"{path}: {key} asks for something outside of the file" for key in asking])
+    faults = [f"{path}: {visible(key)} has characters that are not seen" for key in unseen]
+    faults += [f"{path}: {visible(key)} asks for something outside of the file" for key in asking]
+    if faults:
+        raise ConfigError(faults)
 
 
 def is_run_directory(directory: Path) -> bool:

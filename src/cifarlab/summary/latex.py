@@ -26,8 +26,9 @@ def latex(findings: Findings) -> str:
 def _table(findings: Findings) -> str:
     axes, rows = findings.sweep.axes, findings.order
     heads = [*map(escaped, axes), "$n$", "validation accuracy", "test accuracy"]
+    name = " ".join(findings.sweep.name.split())
     lines = [
-        f"% {findings.sweep.name}: mean \\pm standard deviation over n runs; needs \\usepackage{{booktabs}}",
+        f"% {name}: mean \\pm standard deviation over n runs; needs \\usepackage{{booktabs}}",
         f"\\begin{{tabular}}{{{'l' * len(axes)}rrr}}",
         "\\toprule",
         f"{' & '.join(heads)} \\\\",

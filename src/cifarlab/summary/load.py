@@ -190,7 +190,7 @@ def read_sweep(sweep_dir: str | Path, *beside: str | Path) -> Sweep:
     return Sweep(
         directory=directory,
         folder=directory / (plan["name"] if beside else "summary"),
-        name=str(plan.get("name") or directory.resolve().name),
+        name=plan.get("name") or visible(directory.resolve().name),
         commands=tuple(plan.get("commands", ())),
         figures=tuple(plan.get("figures", ())),
         axes=tuple(_knob_column(axis) for axis in axes),

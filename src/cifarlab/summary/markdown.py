@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +21,7 @@ def markdown(findings: Findings, figures: Sequence[str]) -> str:
     """The text of summary.md; `figures` are the PNGs beside it."""
     sweep = findings.sweep
     lines = [f"# {inline(sweep.name)}", "", f"{counts(sweep)}; {len(findings.cells)} settings.", ""]
-    lines += [f"    {command}" for command in sweep.commands] + ([""] if sweep.commands else [])
+    lines += [f"    {' '.join(command.split())}" for command in sweep.commands] + ([""] if sweep.commands else [])
     lines += [f"> **Warning.** {inline(warning)}\n" for warning in findings.warnings]
     lines += ["## Result", "", *(inline(line) + "  " for line in verdict(findings)), ""]
     for part in findings.parts or (findings,):
@@ -76,7 +77,12 @@ def cell_text(cell: object) -> str:
     return str(cell)
 
 
+# What begins markup, and what GitHub makes a link of without any; an underscore within a word begins none.
+MARKUP = {each: f"\\{each}" for each in "\\`*[]~|"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+MARKUP_OF_LINKS = re.compile(r"(?<=\w):(?=//)|(?i:(?<=www))\.|@|\b_|_\b|^[#=]")
+
+
 def inline(text: str) -> str:
-    """Text without line breaks, and without what Markdown or HTML would read as markup."""
-    flat = " ".join(text.split())
-    return flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "\\|")
+    """Text without line breaks, and without what Markdown or HTML would read as markup: no link, no picture."""
+    flat = "".join(MARKUP.get(each, each) for each in " ".join(text.split()))
+    return MARKUP_OF_LINKS.sub(lambda match: f"&#{ord(match[0])};", flat)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from cifarlab.figures.formats import Format, rendered
+from cifarlab.reading import leads_out
 from cifarlab.result import write_bytes
 from cifarlab.summary.comparison import compare as compare_values
 from cifarlab.summary.findings import Findings, find
@@ -82,6 +83,8 @@ def write_summary(
     contents["index.html"] = page(findings, histories, drawn).encode()
     folder = sweep.folder
     try:
+        if leads_out(folder, sweep.directory):
+            raise OSError(f"{folder} is a link out of {sweep.directory}")
         folder.mkdir(exist_ok=True)
         for name, content in contents.items():
             write_bytes(folder / name, content)
@@ -90,16 +93,19 @@ def write_summary(
     return folder / "index.html", findings
 
 
+FORMULA = (*"=+-@\t\r", *map(chr, (0xFF1D, 0xFF0B, 0xFF0D, 0xFF20)))  # the last four are = + - @ of full width
+
+
 def csv_text(table: pd.DataFrame) -> bytes:
     """A table as CSV: full digits, an empty cell for NaN, and no text that a spreadsheet would take for a formula."""
     texts = table.select_dtypes(exclude=["number", "bool"]).columns
-    table = table.assign(**{name: table[name].map(_no_formula) for name in texts})
+    table = table.assign(**{name: table[name].map(_no_formula) for name in texts}).rename(columns=_no_formula)
     return table.to_csv(index=False, lineterminator="\n").encode()
 
 
 def _no_formula(cell: object) -> object:
     """Text that begins as a formula does gets an apostrophe before it (OWASP, "CSV Injection"); numbers stay."""
-    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if not isinstance(cell, str) or not cell.startswith(FORMULA):
         return cell
     try:
         float(cell)

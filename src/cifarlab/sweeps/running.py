@@ -14,6 +14,7 @@ from typing import Any
 
 from cifarlab.job.directory import write_job
 from cifarlab.job.preflight import Planned
+from cifarlab.reading import refuse_what_leads_out
 from cifarlab.result import Result, Status
 from cifarlab.sweeps.launchers.launching import CellLauncher, CellRun
 from cifarlab.sweeps.launchers.worker import last_words
@@ -113,7 +114,10 @@ class Running:
             with claimed(self.directory, cell.key) as mine:
                 mine = mine and not is_occupied(self.directory / cell.name)
                 status = status_of(self.directory / cell.name, cell.key) if mine else ELSEWHERE
-            if status == DAMAGED:
+            if mine and status not in (*DONE, DAMAGED) and (fault := _leads_out(self.directory / cell.name)):
+                self.progress.skipped(cell, f"failed: {fault}")
+                self._note(cell, "failed")
+            elif status == DAMAGED:
                 self.progress.skipped(cell, before["error"])
                 self._note(cell, status)
             elif status in (*DONE, ELSEWHERE):
@@ -178,6 +182,15 @@ class Running:
     def _note(self, cell: Cell, status: str) -> None:
         self.outcomes[cell.key] = status
         self.on_end(cell, status)
+
+
+def _leads_out(directory: Path) -> str | None:
+    """Why nothing is written into a cell's folder that may be a stranger's."""
+    try:
+        refuse_what_leads_out(directory)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return None
 
 
 def cell_run(directory: Path, cell: Cell, planned: Planned, command: tuple[str, ...]) -> CellRun:

@@ -26,6 +26,7 @@ from cifarlab.job.job import Job
 from cifarlab.job.preflight import Checked, Planned, Refused, preflight, refusal
 from cifarlab.job.read import read_task
 from cifarlab.job.settings import Settings
+from cifarlab.reading import refuse_what_leads_out
 from cifarlab.sweeps.axes import (
     refuse_axes_of_the_sweep,
     refuse_axes_outside_the_key,
@@ -93,6 +94,7 @@ class ResumingSweeper(Sweeper):
         figures = _figures_asked(sample)
         grid = grid.combined(settings.zip, settings.exclude)
         ledger = Ledger.open(directory)
+        _refuse_what_leads_out(directory, ledger)
         known = [*ledger.axes, *ledger.together, *map(bare, (*grid.axes, *grid.intervals)), *grid.names]
         refuse_figures_without_axis(figures, known)
         command = _Command(directory, grid, settings, figures, launcher)
@@ -321,6 +323,14 @@ class _Command:
     def taking_part(self) -> AbstractContextManager[None]:
         """Work in the sweep's folder; a plan only looks at it."""
         return nullcontext() if self.settings.plan else in_use(self.directory, fresh=self.settings.fresh)
+
+
+def _refuse_what_leads_out(directory: Path, ledger: Ledger) -> None:
+    """Refuse a sweep's folder in which something leads elsewhere; what lies in its cells is each one's own matter."""
+    try:
+        refuse_what_leads_out(directory, without={cell.name for cell in ledger.cells.values()})
+    except ValueError as error:
+        raise ConfigError([str(error)]) from None
 
 
 def summarize(directory: Path) -> Path | None:

@@ -24,6 +24,7 @@ from cifarlab.figures.formats import rendered
 from cifarlab.figures.pictures import contact_sheet
 from cifarlab.job.directory import chosen_weights, stored_result
 from cifarlab.job.trained import Trained
+from cifarlab.reading import leads_out, link_out
 from cifarlab.result import Status, write_bytes, write_json
 from cifarlab.summary.write import csv_text
 from cifarlab.sweeps.names import safe
@@ -175,6 +176,8 @@ def _join(members: list[Member], folder: Path) -> None:
     if not rows:
         return
     table("Ensembles", [{name: row.get(name, float("nan")) for name in ENSEMBLE_COLUMNS} for row in rows])
+    if leads_out(folder, folder.parent):
+        raise link_out(folder, folder.parent)
     folder.mkdir(exist_ok=True)
     write_bytes(folder / "ensembles.csv", csv_text(pd.DataFrame(rows)))
     grown = [growth(name, own) for name, own in several_runs.items()]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from cifarlab.reading import visible
 from cifarlab.training.records.faults import Occupied, UnusableCheckpoint
 from cifarlab.verbs.start import Stopped
 
@@ -33,7 +34,7 @@ def leaving() -> Iterator[None]:
 
 def leave(error: BaseException, code: int = TYPED) -> NoReturn:
     """Say what is wrong and end the process."""
-    print(str(error).strip() or type(error).__name__, file=sys.stderr)
+    print(visible(str(error)).strip() or type(error).__name__, file=sys.stderr)
     sys.exit(code)
 
 
@@ -41,7 +42,7 @@ def leave_for_the_system(error: OSError) -> NoReturn:
     """Say which file or folder the system did not give."""
     paths = " -> ".join(str(path) for path in (error.filename, error.filename2) if path is not None)
     said = error.strerror or str(error) or type(error).__name__
-    print(f"{paths}: {said}" if paths else said, file=sys.stderr)
+    print(visible(f"{paths}: {said}" if paths else said), file=sys.stderr)
     sys.exit(TYPED if error.errno == errno.ENAMETOOLONG else OTHERWISE)
 
 

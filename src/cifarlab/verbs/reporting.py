@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cifarlab.reading import visible
+
 WIDE = 140  # columns of text where the output is no terminal
 
 
@@ -25,10 +27,10 @@ def table(heading: str, rows: Sequence[Mapping[str, object]]) -> None:
 
 def say(line: str) -> None:
     """A line beside the answer, on standard error."""
-    print(line, file=sys.stderr)
+    print(visible(line), file=sys.stderr)
 
 
 def _text(value: object) -> str:
     if isinstance(value, float):
         return "" if value != value else f"{value:.4f}"
-    return str(value)
+    return visible(str(value))

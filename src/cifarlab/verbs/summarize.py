@@ -9,6 +9,7 @@ from typing import cast
 
 from cifarlab.figures import OF_A_SWEEP
 from cifarlab.figures.formats import FORMATS, LEAST, MOST, Format
+from cifarlab.reading import visible
 from cifarlab.verbs.paths import expanded
 
 HELP = f"""\
@@ -138,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             dpi=parsed.dpi,
         )
     except (ValueError, OSError) as error:
-        print(f"summarize: {error}", file=sys.stderr)
+        print(f"summarize: {visible(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) and not isinstance(error, NothingFound) else 1
     report(findings, parsed.metric)
     if path is None:

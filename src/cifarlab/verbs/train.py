@@ -18,6 +18,7 @@ from cifarlab.job.directory import is_run_directory, reopen, stored_result, writ
 from cifarlab.job.job import Job
 from cifarlab.job.preflight import preflight
 from cifarlab.job.read import read_job
+from cifarlab.reading import visible
 from cifarlab.result import Result, Status
 from cifarlab.sweeps.searching.search import watch_of
 from cifarlab.sweeps.searching.settings import SearchSettings
@@ -155,7 +156,7 @@ def finish(result: Result, directory: Path) -> Result:
     print(f"{result.status}  {shown}  {result.seconds.get('total', 0.0):.1f} s")
     print("\n".join(what_next(result.status, directory)))
     if failed:
-        print(result.error or "", file=sys.stderr)
+        print(visible(result.error or ""), file=sys.stderr)
         sys.exit(1)
     return result
 

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.job.configure import ConfigError, allowed, config_parameters
+from cifarlab.reading import leads_out, link_out
 from cifarlab.result import digest, write_bytes
 from cifarlab.verbs.figure_options import NAMES, READS, Options, read_options
 from cifarlab.verbs.leaving import leave
@@ -120,6 +121,8 @@ def save(figure: Figure, path: Path, options: Options) -> None:
     """
     from cifarlab.figures.formats import rendered
 
+    if leads_out(path.parent, path.parent.parent):
+        raise ConfigError([str(link_out(path.parent, path.parent.parent))])
     drawn = rendered(figure, options.format, options.dpi)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import errno
 import math
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -179,6 +180,8 @@ def read_checkpoint(path: Path, *, key: str | None = None, mmap: bool = False) -
         UnusableCheckpoint: it is damaged, or of another run; the message names the file and the way out.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise TypeError
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         if not isinstance(content["state_dict"], Mapping):
             raise TypeError

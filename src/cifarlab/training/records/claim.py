@@ -8,6 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from cifarlab.reading import refuse_what_leads_out
 from cifarlab.training.records.faults import Occupied
 
 CLAIM = ".claim.lock"
@@ -24,6 +25,7 @@ def claim(directory: Path) -> Iterator[None]:
 
     Raises:
         Occupied: another process holds it.
+        ValueError: something in it leads out of it.
     """
     from lightning.pytorch.utilities import rank_zero_only  # seconds, where a run does not need it anyway
 
@@ -31,6 +33,7 @@ def claim(directory: Path) -> Iterator[None]:
         yield
         return
     directory.mkdir(parents=True, exist_ok=True)
+    refuse_what_leads_out(directory)
     lock = FileLock((directory / CLAIM).absolute(), is_singleton=True)
     try:
         lock.acquire(timeout=0)
@@ -44,7 +47,7 @@ def claim(directory: Path) -> Iterator[None]:
 
 def is_occupied(directory: Path) -> bool:
     """Whether another process, or another part of this one, is at work in a run directory."""
-    if not (directory / CLAIM).exists():
+    if not (directory / CLAIM).is_file() or (directory / CLAIM).is_symlink() or directory.is_symlink():
         return False
     try:
         with FileLock((directory / CLAIM).absolute(), timeout=0):

@@ -36,6 +36,9 @@ LONG = 60  # characters of a list that is not said twice
 Class = type | Constructor
 
 
+LONGEST_SHOWN = 200  # characters of a value in a message
+
+
 class ConfigError(ValueError):
     """A configuration that cannot be run. `faults` holds one line for each thing wrong with it.
 
@@ -382,7 +385,9 @@ def _fault(name: str, given: Mapping[str, Any], parameter: inspect.Parameter, pr
 
 
 def _shown(value: Any) -> str:
-    """A value as one would type it: text that would read as something else stands in quotes."""
+    """A value as one would type it: text that would read as something else stands in quotes; what is long is cut."""
+    if len(str(value)) > LONGEST_SHOWN:
+        return f"{str(value)[:LONGEST_SHOWN]}..."
     if not isinstance(value, str):
         return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
     try:

@@ -35,7 +35,11 @@ def trained_net(job: Job, directory: Path, num_classes: int) -> nn.Module:
         raise ConfigError([f"{path} is missing: the run has no weights yet, or was told checkpoints=none"])
     with without_weights():
         net: nn.Module = job.parts["model"](num_classes)
-    load_weights(path, net, key=job.identity.key)
+    try:
+        load_weights(path, net, key=job.identity.key)
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:  # torch's, of what does not fit
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError([f"{path}: not the weights of this run's net ({why[:200]})"]) from None
     return net
 
 

@@ -21,7 +21,9 @@ def markdown(findings: Findings, figures: Sequence[str]) -> str:
     """The text of summary.md; `figures` are the PNGs beside it."""
     sweep = findings.sweep
     lines = [f"# {inline(sweep.name)}", "", f"{counts(sweep)}; {len(findings.cells)} settings.", ""]
-    lines += [f"    {' '.join(command.split())}" for command in sweep.commands] + ([""] if sweep.commands else [])
+    lines += [f"    {' '.join(command.split()).replace('<', '&lt;')}" for command in sweep.commands] + (
+        [""] if sweep.commands else []
+    )
     lines += [f"> **Warning.** {inline(warning)}\n" for warning in findings.warnings]
     lines += ["## Result", "", *(inline(line) + "  " for line in verdict(findings)), ""]
     for part in findings.parts or (findings,):

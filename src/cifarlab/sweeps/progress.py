@@ -13,6 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from cifarlab.job.preflight import Refused
+from cifarlab.reading import visible
 from cifarlab.sweeps.ledger import Cell
 from cifarlab.sweeps.names import bare
 from cifarlab.sweeps.searching.settings import SearchSettings
@@ -103,13 +104,19 @@ class Progress:
     def skipped(self, cell: Cell, why: str) -> None:
         """A cell that is not run now."""
         self._begun.pop(cell.key, None)
-        self.console.print(f"[dim]{self._position(cell)} {escape(cell.name)}  {escape(why)}[/]", soft_wrap=True)
+        self.console.print(
+            f"[dim]{self._position(cell)} {escape(cell.name)}  {escape(visible(why))}[/]", soft_wrap=True
+        )
 
     def started(self, cell: Cell, slots: int = 1) -> None:
         """A cell begins, one of so many at once."""
         self._slots = slots
         self._begun[cell.key] = time.perf_counter() if len(self._begun) < slots else None
         self.console.print(f"{self._position(cell)} {escape(cell.name)}  …")
+
+    def note(self, line: str) -> None:
+        """What happens to a cell besides."""
+        self.console.print(escape(visible(line)), style="yellow", soft_wrap=True)
 
     def ended(self, cell: Cell, outcome: Mapping[str, Any]) -> None:
         """A cell is done, whatever the outcome."""
@@ -127,7 +134,7 @@ class Progress:
             soft_wrap=True,
         )
         if status not in ("finished", "pruned") and outcome.get("error"):
-            self.console.print(f"    {escape(str(outcome['error']).strip().splitlines()[-1])}", style="red")
+            self.console.print(f"    {escape(visible(str(outcome['error'])).strip().splitlines()[-1])}", style="red")
 
     def seconds_left(self) -> float:
         """How long the rest will take if the cells to come take as long as those so far; 0 at the end."""

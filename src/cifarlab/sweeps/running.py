@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,6 +21,7 @@ from cifarlab.sweeps.launchers.worker import last_words
 from cifarlab.sweeps.ledger import DAMAGED, DONE, MISSING, Cell, claimed, read_outcome, status_of
 from cifarlab.sweeps.progress import Progress
 from cifarlab.training.records.claim import is_occupied
+from cifarlab.training.records.faults import DamagedCheckpoint, UnusableCheckpoint
 
 ELSEWHERE = "another process is at it"
 
@@ -127,6 +128,7 @@ class Running:
                 self._note(cell, status)
             else:
                 try:
+                    self._begin_anew_where_torn(cell)
                     run = cell_run(self.directory, cell, planned, self.command)
                 except OSError as error:
                     self._could_not_write(cell, error)
@@ -136,6 +138,24 @@ class Running:
                     yield run
             if self.stopped:
                 return
+
+    def _begin_anew_where_torn(self, cell: Cell) -> None:
+        """Set aside checkpoints that nobody can go on with; another run's stay, and the run will refuse them."""
+        directory = self.directory / cell.name
+        if not (directory / "checkpoints").is_dir():
+            return
+        from cifarlab.training.records.checkpoints import check_checkpoints, set_aside  # and with it torch
+
+        with claimed(self.directory, cell.key) as mine, suppress(UnusableCheckpoint):
+            if not mine or is_occupied(directory):
+                return
+            try:
+                check_checkpoints(directory, cell.key)
+            except DamagedCheckpoint as error:
+                self.progress.note(
+                    f"{cell.name} begins anew: {str(error).partition(': remove')[0]}; "
+                    f"what there is of it is {set_aside(directory)} now"
+                )
 
     def _left_behind(self) -> Iterator[tuple[Cell, Planned]]:
         """What another process held when its turn was and has not brought to an end: it has died, or was stopped."""

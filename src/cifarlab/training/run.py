@@ -38,9 +38,10 @@ from cifarlab.training.hardware.trainer import TrainerSettings
 from cifarlab.training.penalties import NoPenalty, Penalty
 from cifarlab.training.recipe import Parent, Recipe
 from cifarlab.training.records.bar import Bar
-from cifarlab.training.records.checkpoints import check_checkpoints, discard, remove_half_written
+from cifarlab.training.records.checkpoints import check_checkpoints, discard, remove_half_written, start_over
 from cifarlab.training.records.clock import Clock
 from cifarlab.training.records.environment import write_environment
+from cifarlab.training.records.faults import UnusableCheckpoint
 from cifarlab.training.records.inheritance import Entrance, inherit
 from cifarlab.training.records.interruption import Interrupted, raising_on_signals
 from cifarlab.training.records.loggers import Loggers, RunLogger, going_on_without
@@ -130,6 +131,11 @@ def run(
             record.status, record.error = Status.PRUNED, str(reason)
         except Diverged as error:
             record.status, record.error = Status.DIVERGED, str(error)
+        except UnusableCheckpoint as error:
+            if not sitting.recorder.at_work:  # nothing was trained, and what the directory says of the run stays
+                sitting.heartbeat.end()
+                raise
+            record.error = str(error)
         except OSError as error:  # a full disk, a folder without permission: what was in the way says enough
             record.error = f"{type(error).__name__}: {error}"
         except BaseException as error:  # SystemExit too: a job of a sweep must not take the others with it
@@ -305,6 +311,14 @@ def _fit(sitting: _Sitting, classifier: Classifier, data: ImageData, record: Res
     resume_from = sitting.recorder.last.path if sitting.goes_on else None
     try:
         sitting.begun.fit(classifier, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    except Exception as error:
+        of_its_own = isinstance(error, (OSError, UnusableCheckpoint, Diverged, Interrupted))
+        if resume_from is None or sitting.recorder.at_work or of_its_own:
+            raise
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UnusableCheckpoint(
+            f"{resume_from} is not of this run ({why[:200]}): {start_over(resume_from)}"
+        ) from error
     finally:
         record.step, record.not_recorded = classifier.step_kind, classifier.not_recorded
         record.compiled = classifier.compile_net

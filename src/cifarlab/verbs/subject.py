@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -150,10 +149,7 @@ class OfRun(Subject):
                     "the figures samples, augmentations and curves need none"
                 ]
             )
-        try:
-            return trained_net(self.job, self.directory, self.data.num_classes)
-        except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
-            raise ConfigError([f"{path}: not the weights of this run's net ({_first_line(error)})"]) from None
+        return trained_net(self.job, self.directory, self.data.num_classes)
 
     def made_for(self, net: nn.Module) -> tuple[tuple[int, int], Channels, Channels]:
         return self.data.image_size, self.data.mean, self.data.std

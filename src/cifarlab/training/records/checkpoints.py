@@ -21,7 +21,7 @@ from lightning import Trainer
 from torch import Tensor, nn
 
 from cifarlab.result import naming
-from cifarlab.training.records.faults import UnusableCheckpoint
+from cifarlab.training.records.faults import DamagedCheckpoint, UnusableCheckpoint
 
 FOLDER = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -188,7 +188,7 @@ def read_checkpoint(path: Path, *, key: str | None = None, mmap: bool = False) -
     except Exception as error:  # torch has many for a file that is none, and advises to let it run code
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is a file that is too short to map
             raise
-        raise UnusableCheckpoint(f"{path} is damaged, or no checkpoint of a run: {start_over(path)}") from None
+        raise DamagedCheckpoint(f"{path} is damaged, or no checkpoint of a run: {start_over(path)}") from None
     found = content.get("key")
     if key is not None and found not in (None, key):
         raise UnusableCheckpoint(f"{path} is of another run ({found}) than this one ({key}): {start_over(path)}")
@@ -206,20 +206,26 @@ def check_checkpoints(directory: Path, key: str) -> bool:
         Whether there is a ``last.ckpt`` to go on with.
 
     Raises:
-        UnusableCheckpoint: it is damaged or of another run, or the ``best.ckpt`` that belongs to it is.
+        DamagedCheckpoint: it is damaged, or the ``best.ckpt`` that belongs to it is.
+        UnusableCheckpoint: one of them is another run's.
     """
     last, best = directory / FOLDER / LAST, directory / FOLDER / BEST
     if not last.exists():
         return False
     checkpoint = read_checkpoint(last, key=key, mmap=True)
-    expected, epoch = recorded(checkpoint, last)["best"]["epoch"], checkpoint["epoch"]
+    try:
+        expected, epoch = int(recorded(checkpoint, last)["best"]["epoch"]), int(checkpoint["epoch"])
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UnusableCheckpoint):
+            raise
+        raise DamagedCheckpoint(f"{last} is damaged, or no checkpoint of a run: {start_over(last)}") from None
     if expected < 0:
         return True
     if not best.exists():
-        raise UnusableCheckpoint(f"{best} is missing, and {last} belongs to it: {start_over(last)}")
+        raise DamagedCheckpoint(f"{best} is missing, and {last} belongs to it: {start_over(last)}")
     found = read_checkpoint(best, key=key, mmap=True).get("epoch")
     if found not in (expected, epoch + 1):
-        raise UnusableCheckpoint(
+        raise DamagedCheckpoint(
             f"{best} is of epoch {found}, {last} of epoch {epoch} expects {expected}: {start_over(last)}"
         )
     return True
@@ -229,7 +235,7 @@ def recorded(checkpoint: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     """What the recorder has put into a ``last.ckpt``, by name; in earlier versions three callbacks did so.
 
     Raises:
-        UnusableCheckpoint: there is nothing of the kind.
+        DamagedCheckpoint: there is nothing of the kind.
     """
     try:
         if "record" in checkpoint:
@@ -237,7 +243,12 @@ def recorded(checkpoint: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
         callbacks = checkpoint["callbacks"]
         return {"history": callbacks["History"], "best": callbacks["BestWeights"], "generators": callbacks["LastState"]}
     except (KeyError, TypeError):
-        raise UnusableCheckpoint(f"{path} is damaged, or no checkpoint of a run: {start_over(path)}") from None
+        raise DamagedCheckpoint(f"{path} is damaged, or no checkpoint of a run: {start_over(path)}") from None
+
+
+def set_aside(directory: Path) -> Path:
+    """Rename the folder of checkpoints, so that the run begins anew; the new path."""
+    return (directory / FOLDER).rename(directory / f"{FOLDER}.damaged-{secrets.token_hex(4)}")
 
 
 def epoch_of_best(path: Path) -> int | None:

@@ -31,6 +31,7 @@ class Recorder(Checkpoint):
 
     Attributes:
         aloud: each epoch is said in a line.
+        at_work: training has begun, in this sitting.
 
     Args:
         directory: the run directory.
@@ -57,8 +58,11 @@ class Recorder(Checkpoint):
         self.best = BestWeights(directory, key)
         self.last = LastState(directory)
         self.key, self.clock, self.phases, self.average, self.watch = key, clock, phases, average, watch
-        self.heartbeat, self.aloud = heartbeat, False
+        self.heartbeat, self.aloud, self.at_work = heartbeat, False, False
         self._first_step = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.at_work = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._first_step = trainer.global_step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from cifarlab.job.configure import ConfigError
+from cifarlab.summary import write
 from cifarlab.sweeps.ledger import in_use
 from cifarlab.training.records.claim import claim, is_occupied
 from cifarlab.training.records.faults import Occupied
@@ -172,3 +175,32 @@ def test_a_torn_checkpoint_is_named_and_the_record_stays(
     assert ended.err.count("\n") == 1
     assert "weights_only" not in ended.err
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_a_cell_whose_checkpoint_is_torn_begins_anew_and_says_so(
+    name: str, train_py: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "draw", lambda *given: 1 / 0)  # pictures take most of the time
+    command = ("-m", *TINY, "seed=0", "sweep=s", "checkpoints=all")
+    assert train_py(*command).code == 0
+    cell = tmp_path / "multirun" / "s" / "resnet"
+    before = json.loads((cell / "result.json").read_text())
+    (cell / "result.json").unlink()  # as if it had been stopped
+    torn = cell / "checkpoints" / name
+    torn.write_bytes(torn.read_bytes()[:100])
+    ended = train_py(*command)
+    assert ended.code == 0
+    (aside,) = cell.glob("checkpoints.damaged-*")
+    assert f"resnet begins anew: {torn.relative_to(tmp_path)} is damaged, or no checkpoint of a run" in ended.out
+    assert f"what there is of it is {aside.relative_to(tmp_path)} now" in ended.out
+    assert json.loads((cell / "result.json").read_text())["metrics"] == before["metrics"]
+    # Another run's is not touched, and is named with the way out.
+    content = torch.load(cell / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save({**content, "key": "f" * 16}, cell / "checkpoints" / "last.ckpt")
+    (cell / "result.json").unlink()
+    ended = train_py(*command)
+    assert ended.code == 1
+    assert "last.ckpt is of another run (ffffffffffffffff)" in ended.out
+    assert "remove the folder" in ended.out
+    assert len([*cell.glob("checkpoints*")]) == 2

@@ -14,6 +14,7 @@ from cifarlab.data.seeds import Seeds
 from cifarlab.job.configure import ConfigError, describe
 from cifarlab.job.directory import reopen, write_job
 from cifarlab.job.job import ROOMS, Job
+from cifarlab.job.once import Once
 
 MakeJob = Callable[..., Job]
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -303,8 +304,12 @@ def test_pictures_of_ones_own_are_known_by_what_they_are(compose_job: MakeJob, t
     )
     assert first.identity.key == second.identity.key
     assert first.identity.knobs["source.content"] == first.config["data"]["source"]["content"]
-    larger = compose_job("data=folder", f"data.root={tmp_path / 'here'}", "data.image_size=64").pinned()
-    assert larger.identity.key != first.identity.key
+    larger = compose_job("data=folder", f"data.root={tmp_path / 'here'}", "data.image_size=64")
+    assert larger.pinned().identity.key != first.identity.key
+    known = Once()
+    assert [each.pinned(known).identity.key for each in (larger, larger)] == [larger.pinned().identity.key] * 2
+    small = compose_job("data=folder", f"data.root={tmp_path / 'here'}").pinned(known)
+    assert small.identity.key == first.identity.key
     write_job(first, tmp_path / "run")
     (tmp_path / "here" / "red" / "0.png").unlink()
     third = compose_job("data=folder", f"data.root={tmp_path / 'here'}").pinned()

@@ -16,7 +16,7 @@ from cifarlab.result import Identity
 from cifarlab.sweeps import confirming
 from cifarlab.sweeps.ledger import Cell, Ledger
 from cifarlab.sweeps.progress import Progress
-from cifarlab.training.hardware.cost import Cost
+from cifarlab.training.hardware.counts import Cost
 
 TrainPy = Callable[..., Any]
 TINY = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from cifarlab.job.preflight import Checked
 from cifarlab.sweeps import sweeper
 from cifarlab.sweeps.ledger import claimed
 from cifarlab.training.divergence import StopWhenDiverged
@@ -90,6 +92,26 @@ def test_the_same_command_trains_nothing_twice_and_more_seeds_are_added(
     assert train_py(*command[:-1], "model.kernel_size=2,3", "model.downsample=stride").code == 0
     assert trained == []
     assert len(statuses(tmp_path / "multirun/s")) == 4
+
+
+@pytest.mark.usefixtures("summaries")
+def test_what_is_finished_is_not_built_again(
+    train_py: TrainPy, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("-m", "sweep=s", *TINY, "seed=0,1")
+    assert train_py(*command).code == 0
+    trained.clear()
+    counted: list[int] = []
+    real = Checked.cost
+    monkeypatch.setattr(Checked, "cost", lambda self, job: counted.append(job.settings.seed) or real(self, job))
+    plan = train_py(*command, "plan=true")
+    assert (plan.code, counted, trained) == (0, [], [])
+    assert re.search(r"seed-0 +470 +0\.8 +finished", plan.out), plan.out
+    # A new cell is looked at, a refused one is told, and one whose record is lost is looked at again.
+    assert "seed=-1" in train_py(*command[:-1], "seed=0,1,-1").err
+    (tmp_path / "multirun/s/seed-1/result.json").unlink()
+    assert train_py(*command[:-1], "seed=0,1,2").code == 0
+    assert (counted, trained) == ([1, 2], ["seed-1", "seed-2"])
 
 
 @pytest.mark.usefixtures("summaries")

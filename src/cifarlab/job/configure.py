@@ -92,6 +92,10 @@ class Description:
         Args:
             without: keys to leave out.
         """
+        return {key: value for key, value in self._all_deviations.items() if key not in without}
+
+    @functools.cached_property
+    def _all_deviations(self) -> dict[str, Any]:
         ours = is_ours(self.target)
         name = self.target.__qualname__ if ours else f"{self.target.__module__}.{self.target.__qualname__}"
         version = getattr(self.target, "version", 1)
@@ -99,8 +103,6 @@ class Description:
         defaults = {key: parameter.default for key, parameter in config_parameters(self.target).items()}
         for parameter, value in self.arguments.items():
             key = config_key(parameter)
-            if key in without:
-                continue
             if isinstance(value, Description):
                 found[key] = value.deviations()
             elif json.dumps(_jsonable(value)) != json.dumps(_jsonable(defaults[parameter]), default=str):

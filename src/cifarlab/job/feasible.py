@@ -13,7 +13,7 @@ from cifarlab.job.configure import ConfigError
 from cifarlab.job.job import Job
 from cifarlab.models.weights import without_weights
 from cifarlab.training.finetune import head_of, norms_outside
-from cifarlab.training.hardware.cost import Cost
+from cifarlab.training.hardware.counts import Cost
 from cifarlab.training.hardware.machine import refusals, rehearse
 from cifarlab.training.hardware.memory import Need, available_bytes, may_not_fit, shortage
 from cifarlab.training.hardware.trainer import TrainerSettings

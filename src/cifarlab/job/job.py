@@ -20,6 +20,7 @@ from cifarlab.figures import OF_A_RUN
 from cifarlab.job.configure import ConfigError, Description
 from cifarlab.job.nets import Nets
 from cifarlab.job.nodes import CALLS, OF_A_SWEEP, ROOMS, SHORT_NAMES, read_parts
+from cifarlab.job.once import Once
 from cifarlab.job.settings import Settings
 from cifarlab.result import REPLICATES, Identity, Result, Scalar, digest
 from cifarlab.training.recipe import Recipe
@@ -28,7 +29,7 @@ from cifarlab.training.records.watching import Watch
 
 if TYPE_CHECKING:
     from cifarlab.data.module import ImageData
-    from cifarlab.training.hardware.cost import Cost
+    from cifarlab.training.hardware.counts import Cost
 
 SEEDS = ("seed", "seed_init", "seed_order", "seed_augment")
 # What cannot change the meaning of a run's numbers, and so is no part of its key.
@@ -113,11 +114,14 @@ class Job:
             config |= {group: {**(config.get(group) or {}), key: value}} if group else {key: value}
         return replace(self, parts=parts, config=config)
 
-    def pinned(self) -> Job:
+    def pinned(self, contents: Once | None = None) -> Job:
         """The same job, with the digest of the pictures that it means where they are the user's own.
 
         A run goes by that digest: its key does not depend on where the pictures lie, and other ones that have taken
         their place make another run.
+
+        Args:
+            contents: digests that were found for other jobs; every file is looked at for one.
 
         Raises:
             ValueError: the pictures are not there, or cannot be packed.
@@ -127,7 +131,8 @@ class Job:
         if not isinstance(source, Description) or source.arguments.get("content", "") is not None:
             return self
         data = self.make_data()
-        content = data.source.content(data.root)
+        meant = digest([source.plain(), part.arguments["image_size"], str(data.root)])
+        content = (contents or Once())(meant, lambda: data.source.content(data.root))
         named = replace(source, arguments={**source.arguments, "content": content})
         config = OmegaConf.create(dict(self.config))
         OmegaConf.update(config, "data.source.content", content, force_add=True)

@@ -11,7 +11,7 @@ from cifarlab.result import digest
 if TYPE_CHECKING:
     from torch import nn
 
-    from cifarlab.training.hardware.cost import Cost
+    from cifarlab.training.hardware.counts import Cost
 
 
 class Nets:

@@ -13,16 +13,21 @@ from cifarlab.job.job import Job
 from cifarlab.job.nets import Nets, shape_of
 from cifarlab.job.once import Once
 from cifarlab.result import digest
+from cifarlab.training.hardware.counts import Cost
 
 if TYPE_CHECKING:
     from cifarlab.job.feasible import Pictures
-    from cifarlab.training.hardware.cost import Cost
     from cifarlab.training.hardware.memory import Need
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
 ReadJob = Callable[[Sequence[str]], Job]
+Known = Callable[[Job], Cost | None]
 Where = Literal["process", "machine", "elsewhere"]  # this process, others on this machine, other machines
+
+
+def nothing_known(job: Job) -> None:
+    """No net has been counted before."""
 
 
 class Watched(Protocol):
@@ -54,6 +59,7 @@ def preflight(
     checked: Checked | None = None,
     *,
     all_or_none: bool = False,
+    known: Known = nothing_known,
     watched: Watched = lambda items, doing: items,
 ) -> tuple[list[Planned], list[Refused]]:
     """Check every cell: first against the signatures, which takes no torch and no data, then by building it.
@@ -63,6 +69,7 @@ def preflight(
         read: composes and checks one.
         checked: what was opened and built for earlier cells.
         all_or_none: build nothing where the signatures refuse a cell; no cell is planned then.
+        known: what the net of a cell costs that is finished, and is not built again.
         watched: goes through the cells, twice, and may tell how far it is and what is done there.
     """
     checked = checked or Checked()
@@ -72,15 +79,17 @@ def preflight(
         return [], refused
     # Those of one net one after another: it is built once, and none is kept but the last.
     order = sorted(range(len(cells)), key=lambda number: _net_of(jobs[number]))
-    found = {number: _planned(cells[number], jobs[number], checked) for number in watched(order, "building")}
+    found = {number: _planned(cells[number], jobs[number], checked, known) for number in watched(order, "building")}
     ends = [found[number] for number in range(len(cells))]
     return [each for each in ends if isinstance(each, Planned)], [each for each in ends if isinstance(each, Refused)]
 
 
-def _planned(overrides: tuple[str, ...], job: Job | Refused, checked: Checked) -> Planned | Refused:
+def _planned(overrides: tuple[str, ...], job: Job | Refused, checked: Checked, known: Known) -> Planned | Refused:
     if isinstance(job, Refused):
         return job
-    cost = _attempt(overrides, checked.cost, job)
+    cost: Cost | Refused | None = known(job)
+    if cost is None:
+        cost = _attempt(overrides, checked.cost, job)
     return cost if isinstance(cost, Refused) else Planned(overrides, job, cost)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cifarlab.plan import FILE as LEDGER
 from cifarlab.plan import PlannedCell, read_plan
 from cifarlab.result import FILE, SCHEMA, Identity, Scalar, read_result, write_json
 from cifarlab.sweeps.names import bare, fitting
+from cifarlab.training.hardware.counts import Cost
 from cifarlab.training.records.claim import is_occupied
 
 LOCKS = ".locks"
@@ -132,12 +134,12 @@ class Ledger:
         """
         key = identity.key
         if key not in self.cells:
-            taken = {cell.name for cell in self.cells.values()}
             name = fitting(name, key)
             # A folder that this ledger does not know may hold a checkpoint of anything.
             foreign = (self.directory / name).exists() and self.key_in(name) != key
-            if name in taken or foreign:
+            if name in self._names or foreign:
                 name = f"{name}.{key[:6]}"
+            self._names.add(name)
             self.cells[key] = Cell(
                 name=name,
                 key=key,
@@ -150,6 +152,18 @@ class Ledger:
         elif confirms is None and self.cells[key].confirms is not None:
             self.cells[key] = replace(self.cells[key], confirms=None)
         return self.cells[key]
+
+    @cached_property
+    def _names(self) -> set[str]:
+        """Of all cells."""
+        return {cell.name for cell in self.cells.values()}
+
+    def cost_of(self, key: str) -> Cost | None:
+        """What the net of a cell costs, by the result of one that is done; None for any other."""
+        outcome = read_outcome(self.directory / self.cells[key].name) if key in self.cells else {}
+        parameters, flops = outcome.get("parameters"), outcome.get("flops")
+        is_done = outcome.get("key") == key and outcome.get("status") in DONE
+        return Cost(parameters, flops) if is_done and parameters is not None and flops is not None else None
 
     def key_in(self, name: str) -> str | None:
         """The key recorded in a folder's result, None where there is no readable one."""

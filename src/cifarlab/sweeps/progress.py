@@ -20,7 +20,7 @@ from cifarlab.sweeps.searching.settings import SearchSettings
 from cifarlab.sweeps.searching.space import Space
 
 if TYPE_CHECKING:
-    from cifarlab.training.hardware.cost import Cost
+    from cifarlab.training.hardware.counts import Cost
 
 COLOURS = {
     "finished": "green",

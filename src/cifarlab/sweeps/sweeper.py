@@ -23,7 +23,8 @@ from rich.markup import escape
 from cifarlab.figures import OF_A_RUN
 from cifarlab.job.configure import ConfigError, config_parameters, describe_call
 from cifarlab.job.job import Job
-from cifarlab.job.preflight import Checked, Planned, Refused, preflight, refusal
+from cifarlab.job.once import Once
+from cifarlab.job.preflight import Checked, Known, Planned, Refused, nothing_known, preflight, refusal
 from cifarlab.job.read import read_task
 from cifarlab.job.settings import Settings
 from cifarlab.reading import refuse_what_leads_out
@@ -85,6 +86,7 @@ class ResumingSweeper(Sweeper):
         refuse_what_a_run_reads(self._config.hydra.overrides.hydra)
         grid = Grid.parse([*self._axes_of_the_config(), *arguments], self._context.config_loader)
         refuse_axes_of_the_sweep(grid.axes)
+        self._contents = Once()
         self._composer = Composer(self._config, self._context.config_loader, [*grid.axes, *grid.intervals, FOLD])
         sample = self._sample(grid)
         settings, search, choices = self._settings(sample, grid), _search_settings(sample), sample.choices
@@ -113,7 +115,13 @@ class ResumingSweeper(Sweeper):
                     for key in grid.endless
                 ]
             )
-        planned, refused = self._check(grid.overrides(), settings, Checked(command.launcher.where))
+        before = Ledger.open(command.directory) if not settings.fresh else Ledger(command.directory)
+        planned, refused = self._check(
+            grid.overrides(),
+            settings,
+            Checked(command.launcher.where),
+            known=lambda job: before.cost_of(job.identity.key),
+        )
         refuse_axes_outside_the_key(planned, grid.axes)
         with command.taking_part():
             return self._run_planned(command, planned, refused)
@@ -164,14 +172,20 @@ class ResumingSweeper(Sweeper):
             return outcomes | ({"diverged"} if study.diverged else set())
 
     def _check(
-        self, cells: Sequence[tuple[str, ...]], settings: SweepSettings, checked: Checked
+        self,
+        cells: Sequence[tuple[str, ...]],
+        settings: SweepSettings,
+        checked: Checked,
+        known: Known = nothing_known,
     ) -> tuple[list[Planned], list[Refused]]:
         """Look at every cell before the first is started.
 
         Raises:
             ConfigError: one of them cannot be run and is not to be left out, or none can.
         """
-        planned, refused = preflight(cells, self._read, checked, all_or_none=not settings.skip_invalid, watched=looking)
+        planned, refused = preflight(
+            cells, self._read, checked, all_or_none=not settings.skip_invalid, known=known, watched=looking
+        )
         if refused and not (settings.skip_invalid and planned):
             raise refusal(refused, len(cells))
         return planned, refused
@@ -208,7 +222,7 @@ class ResumingSweeper(Sweeper):
 
     def _read(self, overrides: Sequence[str]) -> Job:
         composed = self._composer.compose(overrides)
-        job = read_task(composed.config, composed.choices, composed.overrides).pinned()
+        job = read_task(composed.config, composed.choices, composed.overrides).pinned(self._contents)
         if job.settings.checkpoints == "auto":  # a single run keeps all that resuming needs, a cell its best weights
             job = job.changed(checkpoints="best")
         nodes = job.parts["trainer"].arguments["num_nodes"]

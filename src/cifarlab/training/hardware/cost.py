@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cifarlab.models.weights import without_weights
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Trainable and frozen parameters together, and floating-point operations of one picture's forward pass.
-
-    A multiplication and the addition after it count as two operations.
-
-    Attributes:
-        parameters: how many.
-        flops: of one picture's forward pass.
-        outputs: numbers that all layers together give for one picture.
-    """
-
-    parameters: int
-    flops: int
-    outputs: int = 0
+from cifarlab.training.hardware.counts import Cost
 
 
 def cost(make_net: Callable[[int], nn.Module], num_classes: int, image_size: tuple[int, int]) -> Cost:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from cifarlab.models.weights import without_weights
-from cifarlab.training.hardware.cost import Cost
+from cifarlab.training.hardware.counts import Cost
 from cifarlab.training.hardware.trainer import TrainerSettings
 
 # Bytes of a number, for weights and for what is kept of the forward pass.

@@ -94,7 +94,7 @@ def test_a_kind_is_known_by_its_lineage() -> None:
         locate("cifarlab.data.sources.Source", key="data.source", room="cifarlab.data", allow=())
 
 
-def test_help_and_refusals_import_no_torch(tmp_path: Path) -> None:
+def test_help_and_refusals_import_no_torch_and_a_run_only_what_it_needs(tmp_path: Path) -> None:
     """In one process: torch, Lightning, pandas take seconds, which who mistypes a key need not wait for."""
     program = """
 import importlib, sys
@@ -114,6 +114,13 @@ for line in (
     if line != "summarize nowhere":  # which has the table of runs to read
         slow |= {"pandas", "matplotlib", "scipy", "numpy"} & set(sys.modules)
     assert not slow, f"{line} imports {slow}"
+from cifarlab.verbs.spared import spare_imports
+spare_imports()
+import cifarlab.training.run, cifarlab.data.digits
+dragged = {"torchvision", "scipy.signal", "matplotlib.pyplot", "sklearn", "timm"} & set(sys.modules)
+assert not dragged, f"a run imports {dragged} before its first step"
+from torchmetrics.utilities.imports import _TORCHVISION_AVAILABLE
+assert _TORCHVISION_AVAILABLE, "it is missing while torchmetrics is imported, not for good"
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]

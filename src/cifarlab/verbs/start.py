@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from cifarlab.verbs.spared import spare_imports
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -21,13 +23,14 @@ class Stopped(BaseException):
 
 
 def begin() -> None:
-    """Make standard output and error harmless, and Ctrl-C and SIGTERM quiet."""
+    """Make standard output and error harmless, Ctrl-C and SIGTERM quiet, and the import of Lightning short."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and stream is getattr(sys, f"__{name}__"):
             setattr(sys, name, harmless(stream))
     logging.raiseExceptions = False  # a log that cannot be written is no traceback
     _handle(_leave_at_once)
+    spare_imports()
 
 
 @contextmanager

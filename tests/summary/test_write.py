@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -173,3 +174,46 @@ def test_markup_in_configs_stays_text_in_markdown(make_sweep):
     text = (summarize(sweep).parent / "summary.md").read_text()
     assert "<script" not in text
     assert re.search(r"\| a\\\|b \| 1 \|", text)
+
+
+def charts_of(page):
+    """The charts embedded in a page, by the id of their place."""
+    return json.loads(re.search(r'id="charts">(.*?)</script>', page, re.S)[1])
+
+
+def test_data_sets_have_figures_and_charts_of_their_own(make_sweep, alter):
+    worth = {"cifar10": 0.9, "cifar100": 0.6}
+    axes = {"data": ["cifar10", "cifar100"], "lr": [0.01, 0.1], "width": [8, 16]}
+    sweep = make_sweep(axes, score=lambda knobs: worth[knobs["data"]] + knobs["lr"] / 10)
+    folder = summarize(sweep, figures=["heatmap_lr_width", "marginal_data"]).parent
+    assert {path.stem for path in folder.glob("*.png")} == {
+        "marginal_data",
+        *(
+            f"{name}+{data}"
+            for name in ("heatmap_lr_width", "marginal_lr", "marginal_width", "cost", "curves")
+            for data in worth
+        ),
+    }
+    page = (folder / "index.html").read_text()
+    drawn = charts_of(page)
+    assert set(drawn) == {"heatmap", "heatmap-1", "marginal", "marginal-1", "curves", "curves-1", "cost", "cost-1"}
+    means = [drawn[name]["data"][1]["y"] for name in ("marginal", "marginal-1")]
+    assert means == [pytest.approx([0.901, 0.91]), pytest.approx([0.601, 0.61])]
+    assert page.count("<h3>cifar100</h3>") == 5
+    with pytest.raises(ValueError, match="this sweep has no figure 'marginal_batch'"):
+        summarize(sweep, figures=["marginal_batch"])
+
+
+def test_closed_gates_are_counted_in_both_tables(make_sweep, alter):
+    sweep = make_sweep({"lambda": [0.004, 0.016], "seed": [0, 1]})
+    for run in sweep.glob("lambda*"):
+        closed = 6.0 if "0.016" in run.name else float(run.name[-1])
+        metrics = json.loads((run / "result.json").read_text())["metrics"]
+        alter(run, metrics=metrics | {"gates": 9.0, "closed_gates": closed})
+    folder = summarize(sweep).parent
+    cells = pd.read_csv(folder / "cells.csv")
+    assert cells["closed_gates_mean"].tolist() == [0.5, 6.0]
+    assert cells["gates_mean"].tolist() == [9.0, 9.0]
+    text = (folder / "summary.md").read_text()
+    assert "| closed gates | of gates |" in text
+    assert "| 6 | 9 |" in text

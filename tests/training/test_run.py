@@ -84,17 +84,48 @@ def trained_parameters(directory: Path) -> dict[str, torch.Tensor]:
     return {name: value for name, value in state.items() if "running" not in name and "num_batches" not in name}
 
 
-def test_the_hparams_tab_has_the_metrics_as_columns(tiny_job: MakeJob, tmp_path: Path) -> None:
+def test_tensorboard_opens_on_curves_and_has_a_row_a_run(tiny_job: MakeJob, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
 
-    result = tiny_job("logger=tensorboard").execute(tmp_path)
-    found = {}
-    for path in (tmp_path / "tensorboard").glob("events*"):
-        events = EventAccumulator(str(path)).Reload()
-        found |= {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
-    assert found["final/test/acc"] == pytest.approx(result.metrics["test/acc"])
-    assert found["final/val/acc"] == pytest.approx(result.metrics["val/acc"])
-    assert "hp_metric" not in found
+    ends = {}
+    for name, lr, epochs in (("good", "0.01", 2), ("bad", "1e30", 2)):
+        job = tiny_job("logger=tensorboard", f"++lr={lr}", f"++epochs={epochs}")
+        result = job.execute(tmp_path / name)
+        events = EventAccumulator(str(tmp_path / name / "tensorboard")).Reload()
+        rows = {
+            tag: metadata.parse_session_start_info_plugin_data(content)
+            for tag, content in events.PluginTagToContent("hparams").items()
+            if tag == metadata.SESSION_START_INFO_TAG
+        }
+        (row,) = rows.values()
+        experiment = metadata.parse_experiment_plugin_data(
+            events.PluginTagToContent("hparams")[metadata.EXPERIMENT_TAG]
+        )
+        ends[name] = (result, events, row, experiment)
+    result, events, row, experiment = ends["good"]
+    assert "custom_scalars__config__" in events.Tags()["tensors"]
+    scalars = events.Tags()["scalars"]
+    assert [tag for tag in sorted(scalars) if not tag.startswith("weights_chosen/")] == [
+        "lr", "train/acc", "train/loss", "val/acc", "val/loss"
+    ]  # fmt: skip
+    assert [event.value for event in events.Scalars("val/acc")] == pytest.approx(
+        [float(row["val/acc"]) for row in history(tmp_path / "good")]
+    )
+    assert [event.value for event in events.Scalars("lr")] == pytest.approx(
+        [float(row["lr"]) for row in history(tmp_path / "good")], rel=1e-6
+    )
+    assert events.Scalars("weights_chosen/test/acc")[0].value == pytest.approx(result.metrics["test/acc"])
+    assert (row.group_name, row.hparams["status"].string_value, row.hparams["lr"].number_value) == (
+        "good", "finished", 0.01
+    )  # fmt: skip
+    assert [metric.display_name for metric in experiment.metric_infos][:3] == ["val/acc", "test/acc", "val/loss"]
+    first = {info.name for info in experiment.hparam_infos if info.differs}
+    assert {"lr", "status"} <= first
+    assert "weight_decay" not in first
+    result, events, row, _ = ends["bad"]
+    assert (result.status, row.group_name, row.hparams["status"].string_value) == ("diverged", "bad", "diverged")
+    assert math.isnan(events.Scalars("weights_chosen/val/acc")[0].value)
 
 
 def test_checkpoints_hold_plain_names_and_open_without_pickle(tiny_job: MakeJob, tmp_path: Path) -> None:

@@ -51,6 +51,6 @@ def figure_names(axes: Sequence[str]) -> list[str]:
     return list(sweep_figures(axes))
 
 
-def figure_name(kind: OfSweep, axes: Sequence[str]) -> str:
+def figure_name(kind: str, axes: Sequence[str]) -> str:
     """The name of a sweep's figure, which is that of its file too: `heatmap_blocks_kernel_size`."""
-    return "_".join([kind, *(re.sub(r"[^A-Za-z0-9._+-]", "-", axis) for axis in axes)])
+    return "_".join(re.sub(r"[^A-Za-z0-9._+-]", "-", part) for part in (kind, *axes))

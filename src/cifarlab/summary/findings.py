@@ -245,6 +245,8 @@ def ranking(findings: Findings) -> pd.DataFrame:
     if (rows["n"] < FEWEST).all():
         shown = shown.drop(columns=["low", "high"])
     shown["val/loss"] = rows["val/loss_mean"]
+    if "closed_gates_mean" in rows:
+        shown["closed gates"], shown["of gates"] = rows["closed_gates_mean"], rows["gates_mean"]
     shown["seconds"] = rows["seconds_mean"].round(1)
     return shown
 

@@ -25,6 +25,7 @@ from cifarlab.summary.findings import Findings, caveats, measured, ranking, sett
 from cifarlab.summary.history import History
 from cifarlab.summary.load import STATUSES
 from cifarlab.summary.markdown import cell_text
+from cifarlab.summary.plots import histories_of
 from cifarlab.summary.tables import setting
 from cifarlab.summary.values import absent, label
 
@@ -53,7 +54,10 @@ def page(findings: Findings, histories: Mapping[str, History], figures: Sequence
 
     from cifarlab.summary.charts import charts  # needs plotly, which nothing else does
 
-    drawn = charts(findings.sweep, histories)
+    drawn: dict[OfSweep, dict[str, Any]] = {}
+    for part in findings.parts or (findings,):
+        for name, done in charts(part.sweep, histories_of(part.sweep, histories)).items():
+            drawn.setdefault(name, {})[part.sweep.name if findings.parts else ""] = done
     sections = [
         result(findings),
         *(chart(name, drawn[name]) for name in drawn if name in ("search", "heatmap", "marginal", "grid3d")),
@@ -68,7 +72,14 @@ def page(findings: Findings, histories: Mapping[str, History], figures: Sequence
         header=header(findings, drawn),
         sections="\n".join(part for part in sections if part),
         footer=footer(findings, figures),
-        charts=embedded({name: done.to_plotly_json() for name, done in drawn.items() if not isinstance(done, str)}),
+        charts=embedded(
+            {
+                chart_id(name, place): done.to_plotly_json()
+                for name, parts in drawn.items()
+                for place, done in enumerate(parts.values())
+                if not isinstance(done, str)
+            }
+        ),
         plotly=get_plotlyjs(),
         table_style=read_package_file("html", "dt_bundle.css"),
         table_library=base64.b64encode(read_package_file("html", "dt_bundle.js").encode()).decode(),
@@ -93,14 +104,24 @@ def section(heading: str, body: str, name: str, note: str = "") -> str:
     return f'<section id="section-{name}"><h2>{escape(heading)}</h2>{quiet}{body}</section>'
 
 
-def chart(name: OfSweep, content: object) -> str:
-    """The box that a chart is drawn into; if `content` is text, it says why there is no chart."""
+def chart(name: OfSweep, parts: Mapping[str, object]) -> str:
+    """The box that a chart is drawn into, one for each data set; text in its place says why there is none."""
     heading, note = HEADINGS[name]
-    if isinstance(content, str):
-        return section(heading, f'<p class="warning">This chart could not be drawn: {escape(content)}</p>', name)
     if name in ("heatmap", "grid3d"):
         note += " Means over seeds and over the axes that are not shown."
-    return section(heading, f'<div class="chart" id="{name}"></div>', name, note)
+    body = ""
+    for place, (data, content) in enumerate(parts.items()):
+        body += f"<h3>{escape(data)}</h3>" if data else ""
+        if isinstance(content, str):
+            body += f'<p class="warning">This chart could not be drawn: {escape(content)}</p>'
+        else:
+            body += f'<div class="chart" id="{chart_id(name, place)}"></div>'
+    return section(heading, body, name, note)
+
+
+def chart_id(name: OfSweep, place: int) -> str:
+    """`heatmap`, and for further data sets `heatmap-1`."""
+    return f"{name}-{place}" if place else name
 
 
 def header(findings: Findings, drawn: Iterable[OfSweep]) -> str:

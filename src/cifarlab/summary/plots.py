@@ -51,6 +51,43 @@ def draw(sweep: Sweep, histories: Mapping[str, History], name: str) -> Figure:
             return grid3d(surface_of(sweep, axes, score(sweep)))
 
 
+def planned(sweep: Sweep, histories: Mapping[str, History], asked: Iterable[str]) -> dict[str, tuple[Sweep, str]]:
+    """The usual figures and those asked for: name of the file -> the part of the sweep that it shows, and the figure.
+
+    Data sets are not pooled: each has its own, `marginal_lr+cifar10`. A figure over what tells data sets apart shows
+    all of them, where it is asked for.
+
+    Raises:
+        ValueError: see `chosen`.
+    """
+    names, parts = chosen(sweep, asked), sweep.by_data()
+    if len(parts) == 1:
+        return {name: (sweep, name) for name in [*usual(sweep, histories), *names]}
+    made: dict[str, tuple[Sweep, str]] = {}
+    for part in parts:
+        own, possible = histories_of(part, histories), figure_names(known_axes(part))
+        for name in [*usual(part, own), *(name for name in names if name in possible)]:
+            made[figure_name(f"{name}+{part.name}", ())] = part, name
+    over_all = set(names) - {name for _, name in made.values()}
+    return made | {name: (sweep, name) for name in names if name in over_all}
+
+
+def in_words(sweep: Sweep, part: Sweep, name: str) -> str:
+    """What a figure is of, for the line below it: sweep, data, split and epoch."""
+    data = ", ".join(part.labels("data")) if "data" in part.runs else ""
+    if name == "curves":
+        shown = "every epoch of each run"
+    else:
+        split = "validation" if score(part).startswith("val/") else "test"
+        shown = f"{split} split, each run with the weights it chose"
+    return "; ".join(filter(None, [f"sweep {sweep.name}", data, shown]))
+
+
+def histories_of(part: Sweep, histories: Mapping[str, History]) -> dict[str, History]:
+    """Those of a part's runs."""
+    return {name: histories[name] for name in part.runs["name"] if name in histories}
+
+
 def known_axes(sweep: Sweep) -> list[str]:
     """The axes that figures go over; on request, a knob that others move with too."""
     members = [knob for axis in sweep.axes for knob in sweep.together.get(axis, ())]

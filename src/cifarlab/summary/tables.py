@@ -13,6 +13,7 @@ from cifarlab.summary.values import label
 METRICS = ("val/acc", "test/acc", "val/loss", "seconds")
 # What `evaluate.py` adds to them, where it was asked.
 JUDGED = ("val/nll", "val/brier", "val/ece", "val/ece_scaled", "test/nll", "test/ece", "test/ece_scaled", "test/mce")
+GATES = ("gates", "closed_gates")  # of nets that have some: how many, and how many of them are closed at the end
 COLUMN = {"seconds": "seconds_total"}
 
 
@@ -27,7 +28,8 @@ def cells_table(sweep: Sweep) -> pd.DataFrame:
     """A row a setting, in the order in which the settings were met.
 
     Columns: the knobs that vary (axes first), `n` (finished runs, the only ones that count), how many are `failed`,
-    `diverged`, `interrupted`, `missing`, then for each of METRICS `_mean _sd _se _low _high _min _max`, last `group`.
+    `diverged`, `interrupted`, `missing`, then for each of METRICS `_mean _sd _se _low _high _min _max`, likewise for
+    those of JUDGED and GATES that are known, last `group`.
     """
     codes, groups = pd.factorize(sweep.runs["group"])
     first = sweep.runs.groupby("group", sort=False)[list(sweep.knobs)].first()
@@ -38,7 +40,7 @@ def cells_table(sweep: Sweep) -> pd.DataFrame:
     done = sweep.is_finished.to_numpy()
     table["n"] = np.bincount(codes[done], minlength=len(groups))
     shared = overlap(sweep).groupby(codes).max().reindex(range(len(groups))).to_numpy()
-    for metric in (*METRICS, *(name for name in JUDGED if name in sweep.runs)):
+    for metric in (*METRICS, *(name for name in (*JUDGED, *GATES) if name in sweep.runs)):
         bounds = (0.0, 1.0) if metric.endswith("/acc") else (-np.inf, np.inf)
         statistics = describe(column(sweep, metric)[done], codes[done], len(groups), bounds, shared)
         for statistic in STATISTICS:

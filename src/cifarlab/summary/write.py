@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from cifarlab.figures.captions import caption
 from cifarlab.figures.formats import Format, rendered
 from cifarlab.reading import leads_out
 from cifarlab.result import write_bytes
+from cifarlab.summary import plots
 from cifarlab.summary.comparison import compare as compare_values
 from cifarlab.summary.findings import Findings, find
 from cifarlab.summary.history import read_histories
@@ -18,7 +20,6 @@ from cifarlab.summary.latex import latex
 from cifarlab.summary.load import read_sweep
 from cifarlab.summary.markdown import markdown
 from cifarlab.summary.page import page
-from cifarlab.summary.plots import chosen, draw, usual
 from cifarlab.summary.tables import cells_table, refuse_metric
 
 
@@ -59,7 +60,7 @@ def write_summary(
     sweep = read_sweep(sweep_dir, *beside)
     histories, damaged = read_histories(sweep.directory, sweep.runs["name"])
     sweep = replace(sweep, faults=(*sweep.faults, *damaged))
-    names = list(dict.fromkeys([*usual(sweep, histories), *chosen(sweep, [*sweep.figures, *figures])]))
+    planned = plots.planned(sweep, histories, [*sweep.figures, *figures])
     if metric is not None:
         refuse_metric(sweep, metric)
     comparison = compare_values(sweep, compare, metric) if compare else None
@@ -69,14 +70,15 @@ def write_summary(
     if comparison is not None:
         contents[f"compare_{compare}.csv"] = csv_text(comparison)
     faults: dict[str, str] = {}
-    for name in names:
+    for name, (part, shown) in planned.items():
         try:
-            figure = draw(sweep, histories, name)
+            figure = plots.draw(part, histories, shown)
+            caption(figure, plots.in_words(sweep, part, shown))
             contents |= {f"{name}.{one}": rendered(figure, one, dpi) for one in dict.fromkeys(["png", form])}
         except Exception as fault:  # whatever is wrong with one picture, the tables and the page do not wait for it
             faults[name] = f"{type(fault).__name__}: {fault}"
     findings = find(sweep, cells, comparison, faults)
-    drawn = [name for name in names if name not in faults]
+    drawn = [name for name in planned if name not in faults]
     if table == "latex":
         contents["table.tex"] = latex(findings).encode()
     contents["summary.md"] = markdown(findings, drawn).encode()

@@ -353,7 +353,7 @@ def _put_away(
         return
     sitting.heartbeat.end()
     for logger in sitting.loggers:
-        logger.log_run(record.knobs, record.metrics)
+        logger.log_run(record, sitting.directory.resolve().name)
     if evaluation is not None:
         with going_on_without("report.txt"):
             write_text(sitting.directory / "report.txt", evaluation.report())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from cifarlab.result import Scalar
+from cifarlab.result import Result, Status
+from cifarlab.training.records.tensorboard import add_row, curves_only, lay_out
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +56,10 @@ class Loggers:
         for name, make in makers.items():
             if getattr(self, name):
                 with going_on_without(f"logger={name}"):
-                    made.append(RunLogger(make()))
+                    logger = make()
+                    if isinstance(logger, TensorBoardLogger):
+                        lay_out(logger)
+                    made.append(RunLogger(logger))
         return made
 
 
@@ -84,7 +88,10 @@ class RunLogger(Logger):
         return self.logger.save_dir
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self._try(self.logger.log_metrics, metrics, step)
+        if isinstance(self.logger, TensorBoardLogger):
+            metrics = curves_only(metrics)
+        if metrics:
+            self._try(self.logger.log_metrics, metrics, step)
 
     def log_hyperparams(self, params: Any, *given: Any, **named: Any) -> None:
         self._try(self.logger.log_hyperparams, params, *given, **named)
@@ -92,14 +99,15 @@ class RunLogger(Logger):
     def save(self) -> None:
         self._try(self.logger.save)
 
-    def log_run(self, knobs: Mapping[str, Scalar], metrics: Mapping[str, float]) -> None:
-        """Put the run into the logger's table; for TensorBoard with its metrics as columns of the HPARAMS tab."""
-        shown = {name: "none" if value is None else value for name, value in knobs.items()}
-        if isinstance(self.logger, TensorBoardLogger):
-            # Tags of their own: the same tags as the curves would add a point at step 0 to every curve.
-            self.log_hyperparams(shown, {f"final/{name}": value for name, value in metrics.items()})
-        else:
-            self.log_hyperparams(shown)
+    def log_run(self, record: Result, name: str) -> None:
+        """Put a run that has ended into the logger's table under its name."""
+        logger = self.logger
+        if isinstance(logger, TensorBoardLogger):
+            # One that was interrupted goes on later, and a run has one row.
+            if record.status != Status.INTERRUPTED:
+                self._try(add_row, logger, record, name)
+            return
+        self.log_hyperparams({knob: "none" if value is None else value for knob, value in record.knobs.items()})
 
     def log_figure(self, name: str, figure: Figure, step: int) -> None:
         """Show a figure beside the curves, where the logger can."""

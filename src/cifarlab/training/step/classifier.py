@@ -154,6 +154,7 @@ class Classifier(LightningModule):
         self.measured.update(report)
         self.log_dict(report)
         self._step_schedules("plateau")
+        self.log("lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]))
 
     def validation_step(self, place: Place, batch_index: int) -> None:
         if self._val_recorder is None and self._recorder is not None:

@@ -6,9 +6,13 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from cifarlab.summary import summarize
+from cifarlab.summary.charts.look import BOX, COLOUR, DARK_SHEET, GREY, GRID, LEAST_CONTRAST, PANE, SHEET, contrast
+from cifarlab.summary.page import _cell, _cells, badge
 
 EVIL = "</script><script>alert(1)</script>"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -16,20 +20,24 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PROBE = """
 <script type="module">
 const report = {menus: 0, charts: [], faults: []};
+const choose = async (select, at) => {
+  select.selectedIndex = at;
+  select.dispatchEvent(new Event("change"));
+  await new Promise(later => setTimeout(later, 50));
+};
 addEventListener("error", event => report.faults.push(event.message));
 try {
   for (const chart of document.querySelectorAll(".js-plotly-plot")) {
     report.charts.push(chart.id);
-    for (const menu of chart.layout.updatemenus)
-      for (const button of menu.buttons) {
-        await Plotly[button.method](chart, ...structuredClone(button.args));
+    for (const select of chart.previousElementSibling.querySelectorAll("select"))
+      for (let at = 0; at < select.options.length; at++) {
+        await choose(select, at);
         report.menus += 1;
       }
   }
   const heatmap = document.getElementById("heatmap");
-  const metrics = heatmap.layout.updatemenus[1].buttons;
-  const chosen = metrics.find(button => button.label.startsWith("seconds"));
-  await Plotly[chosen.method](heatmap, ...structuredClone(chosen.args));
+  const metrics = heatmap.previousElementSibling.lastElementChild;
+  await choose(metrics, [...metrics.options].findIndex(option => option.label.startsWith("seconds")));
   report.seconds = heatmap.data[0].z;
 } catch (fault) { report.faults.push(String(fault)); }
 while (!document.body.dataset.tables) await new Promise(later => setTimeout(later, 50));
@@ -93,11 +101,12 @@ def test_markup_never_appears_raw(hostile):
         assert before.endswith(("script&gt;", "script\\u003e", "script\\u0026gt;")), before
     elements = Elements()
     elements.feed(page)
-    # plotly, the charts' data, DataTables, and the two starters: nothing slipped in between.
+    # plotly, the charts' data, DataTables, the colours for the dark, and the two starters: nothing slipped in between.
     assert [attributes.get("type") for tag, attributes in elements.found if tag == "script"] == [
         None,
         "application/json",
         "application/octet-stream",
+        "application/json",
         None,
         "module",
     ]
@@ -155,6 +164,59 @@ def test_names_are_not_joined_and_a_diverged_run_does_not_flatten_the_losses(mak
     assert (accuracy["yaxis.autorange"], accuracy["yaxis.range"]) == (True, None)
 
 
+def test_a_cube_shows_what_was_lost(make_sweep, alter):
+    sweep = make_sweep({"a": [1, 2], "b": [1, 2], "c": [1, 2]}, lambda knobs: 0.5)
+    alter(sweep / "a-2+b-1+c-2", status="diverged", metrics={})
+    charts = json.loads(re.search(r'id="charts">(.*?)</script>', summarize(sweep).read_text(), re.DOTALL)[1])
+    balls, crosses = charts["grid3d"]["data"]
+    assert len(balls["x"]) == 7
+    assert [crosses[side] for side in "xyz"] == [["2"], ["1"], ["2"]]
+
+
+def test_statuses_have_their_colour_and_numbers_sort_as_numbers():
+    assert badge("running, epoch 4/12") == '<span class="badge running">running, epoch 4/12</span>'
+    assert badge("<b>") == '<span class="badge ">&lt;b&gt;</span>'
+    table = pd.DataFrame({"lr": [10, "auto", 9, 1e-05], "sd": [0.25, np.nan, 2.0, 1e-07], "net": ["b", "a", "b", "c"]})
+    _, rows = _cells(table, {})
+    shown = [[_cell(*cell) for cell in row] for row in rows]
+    assert [row[0] for row in shown] == [
+        '<td data-order="2.0">10</td>',
+        '<td data-order="3.0">auto</td>',
+        '<td data-order="1.0">9</td>',
+        '<td data-order="0.0">1e-05</td>',
+    ]
+    assert [row[1] for row in shown] == [
+        '<td data-order="0.25">0.25</td>',
+        "<td></td>",
+        '<td data-order="2.0">2</td>',
+        '<td data-order="1e-07">1e-07</td>',
+    ]
+    assert [row[2] for row in shown] == ["<td>b</td>", "<td>a</td>", "<td>b</td>", "<td>c</td>"]
+
+
+def test_every_colour_can_be_read_in_the_dark(hostile):
+    page = hostile.read_text()
+    charts, dark = (re.search(rf'id="{name}">(.*?)</script>', page, re.DOTALL)[1] for name in ("charts", "dark"))
+    pairs = json.loads(dark)
+    assert set(pairs) == {colour.lower() for colour in COLOUR.findall(charts)}
+    assert (pairs["#ffffff"], pairs["#222222"]) == (DARK_SHEET, "#e4e8ee")
+    for colour, instead in pairs.items():
+        assert contrast(instead, DARK_SHEET) >= LEAST_CONTRAST or colour in (SHEET, GREY, GRID, BOX, PANE), colour
+    assert (contrast("#000000", "#ffffff"), contrast("#777777", "#777777")) == (pytest.approx(21), 1)
+    # The page's own texts, in both schemes (WCAG 2.1, 1.4.3: 4.5 to 1).
+    light, night = (
+        dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", part)) for part in re.findall(r":root {(.*?)}", page, re.DOTALL)
+    )
+    assert light.keys() == night.keys()
+    for scheme in (light, night):
+        for ink, back in (
+            *(("ink", back) for back in ("sheet", "back", "warn-back", "grey-back")),
+            *((ink, "sheet") for ink in ("quiet", "blue")),
+            *((kind, f"{kind}-back") for kind in ("red", "amber", "green", "steel")),
+        ):
+            assert contrast(scheme[ink], scheme[back]) >= 4.5, (ink, back)
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_every_menu_and_table_works_in_chromium(hostile, tmp_path):
     probed = hostile.with_name("probed.html")
@@ -170,8 +232,8 @@ def test_every_menu_and_table_works_in_chromium(hostile, tmp_path):
     report = json.loads(title.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"))
     assert report["faults"] == []
     assert report["charts"] == ["heatmap", "marginal", "grid3d", "curves", "cost"]
-    # 3 pairs and 3 x 2 slices, 3 axes, 1 triple; four metrics for each of the three; two curves; two kinds of cost.
-    assert report["menus"] == (9 + 4) + (3 + 4) + (1 + 4) + 2 + 2
+    # 3 pairs and 3 x 2 slices, 3 axes, one triple, which needs no list; four metrics for each of the three; two curves.
+    assert report["menus"] == (9 + 4) + (3 + 4) + 4 + 2
     assert report["seconds"][0][0] == pytest.approx(10.515, abs=0.01)
     assert report["tables"] == 2
     assert report["left"] == ["cell13"]

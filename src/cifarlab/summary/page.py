@@ -27,7 +27,7 @@ from cifarlab.summary.load import STATUSES
 from cifarlab.summary.markdown import cell_text
 from cifarlab.summary.plots import histories_of
 from cifarlab.summary.tables import setting
-from cifarlab.summary.values import absent, label
+from cifarlab.summary.values import absent, label, numeric, ordered
 
 MOST_ERRORS = 200
 HEADINGS: Mapping[OfSweep, tuple[str, str]] = {
@@ -53,6 +53,7 @@ def page(findings: Findings, histories: Mapping[str, History], figures: Sequence
     from plotly.offline import get_plotlyjs
 
     from cifarlab.summary.charts import charts  # needs plotly, which nothing else does
+    from cifarlab.summary.charts.look import in_the_dark
 
     drawn: dict[OfSweep, dict[str, Any]] = {}
     for part in findings.parts or (findings,):
@@ -67,19 +68,21 @@ def page(findings: Findings, histories: Mapping[str, History], figures: Sequence
         troubles(findings),
         section("Runs", data_table(*run_rows(findings)), "runs", RUNS),
     ]
+    content = embedded(
+        {
+            chart_id(name, place): done.to_plotly_json()
+            for name, parts in drawn.items()
+            for place, done in enumerate(parts.values())
+            if not isinstance(done, str)
+        }
+    )
     return Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8")).substitute(
         title=escape(findings.sweep.name),
         header=header(findings, drawn),
         sections="\n".join(part for part in sections if part),
         footer=footer(findings, figures),
-        charts=embedded(
-            {
-                chart_id(name, place): done.to_plotly_json()
-                for name, parts in drawn.items()
-                for place, done in enumerate(parts.values())
-                if not isinstance(done, str)
-            }
-        ),
+        charts=content,
+        dark=embedded(in_the_dark(content)),
         plotly=get_plotlyjs(),
         table_style=read_package_file("html", "dt_bundle.css"),
         table_library=base64.b64encode(read_package_file("html", "dt_bundle.js").encode()).decode(),
@@ -129,7 +132,7 @@ def header(findings: Findings, drawn: Iterable[OfSweep]) -> str:
     sweep = findings.sweep
     found = sweep.states.value_counts()
     badges = "".join(
-        f'<span class="badge {status if status in STATUSES else ""}">{found[status]} {escape(str(status))}</span>'
+        badge(str(status)).replace(f">{escape(str(status))}<", f">{found[status]} {escape(str(status))}<")
         for status in dict.fromkeys([*(name for name in STATUSES if name in found), *found.index])
     )
     commands = f"<pre>{escape(chr(10).join(sweep.commands))}</pre>" if sweep.commands else ""
@@ -140,6 +143,12 @@ def header(findings: Findings, drawn: Iterable[OfSweep]) -> str:
     links = "".join(f'<a href="#section-{name}">{escape(heading)}</a>' for name, heading in parts.items())
     many = f"{len(sweep.runs)} runs of {len(findings.cells)} settings"
     return f'<h1>{escape(sweep.name)}</h1><p class="quiet">{many}</p>{badges}{commands}<nav>{links}</nav>'
+
+
+def badge(status: str) -> str:
+    """A status in its colour: `finished`, `running, epoch 4/12`."""
+    kind = status.partition(",")[0]
+    return f'<span class="badge {kind if kind in STATUSES else ""}">{escape(status)}</span>'
 
 
 def result(findings: Findings) -> str:
@@ -212,7 +221,7 @@ def run_rows(findings: Findings) -> tuple[list[str], Rows]:
         for name in ("selected_epoch", "seconds_total", "images_per_second", "parameters", "device")
         if name in sweep.runs
     ]
-    status = {name: f'<span class="badge {name}">{name}</span>' for name in STATUSES}
+    status = {name: badge(name) for name in sweep.runs["status"].tolist()}
     links = {name: f'<a href="../{quote(name)}/">{escape(name)}</a>' for name in sweep.runs["name"].tolist()}
     return _cells(sweep.runs[list(dict.fromkeys(plain))], {"name": links, "status": status})
 
@@ -223,8 +232,17 @@ def _cells(table: pd.DataFrame, ready: Mapping[str, Mapping[str, str]]) -> tuple
     for name in table:
         values = table[name].tolist()
         made = ready.get(str(name), {})
-        columns.append([(made.get(value) or escape(_shown(value)), value) for value in values])
+        shown = [made.get(value) or escape(_shown(value)) for value in values]
+        columns.append(list(zip(shown, _by(values), strict=True)))
     return list(map(str, table)), [list(row) for row in zip(*columns, strict=True)]
+
+
+def _by(values: Sequence[object]) -> list[object]:
+    """What a column is sorted by: its values or, where words stand among numbers, their places behind these."""
+    if not any(isinstance(value, str) for value in values) or not any(map(numeric, values)):
+        return list(values)
+    places = {label(value): place for place, value in enumerate(ordered(values, sorted(map(label, values))))}
+    return [None if absent(value) else float(places[label(value)]) for value in values]
 
 
 def _shown(value: object) -> str:
@@ -242,9 +260,7 @@ def data_table(titles: Sequence[str], rows: Rows) -> str:
 
 def _cell(shown: str, value: object) -> str:
     # Full digits for sorting: five are shown, and two settings may differ in the sixth.
-    if isinstance(value, float) and value == value and not value.is_integer():
-        return f'<td data-order="{value!r}">{shown}</td>'
-    return f"<td>{shown}</td>"
+    return f'<td data-order="{value!r}">{shown}</td>' if numeric(value) else f"<td>{shown}</td>"
 
 
 def troubles(findings: Findings) -> str:
@@ -257,7 +273,7 @@ def troubles(findings: Findings) -> str:
     for name, status, error in zip(lost["name"], lost["status"], lost["error"], strict=True):
         known = isinstance(error, str) and bool(error.strip())
         last = error.strip().splitlines()[-1][:160] if known else "no error was recorded"
-        head = f'<span class="badge {escape(status)}">{escape(status)}</span> {escape(name)} {quiet(last)}'
+        head = f"{badge(status)} {escape(name)} {quiet(last)}"
         log = f'<a href="../{quote(name)}/">its directory</a>'
         parts.append(
             f"<details><summary>{head}</summary>{f'<pre>{escape(error)}</pre>' if known else ''}{log}</details>"

@@ -12,7 +12,6 @@ from cifarlab.figures.captions import caption
 from cifarlab.figures.formats import Format, rendered
 from cifarlab.reading import leads_out
 from cifarlab.result import write_bytes
-from cifarlab.summary import plots
 from cifarlab.summary.comparison import compare as compare_values
 from cifarlab.summary.findings import Findings, find
 from cifarlab.summary.history import read_histories
@@ -20,6 +19,7 @@ from cifarlab.summary.latex import latex
 from cifarlab.summary.load import read_sweep
 from cifarlab.summary.markdown import markdown
 from cifarlab.summary.page import page
+from cifarlab.summary.plots import draw, in_words, planned
 from cifarlab.summary.tables import cells_table, refuse_metric
 
 
@@ -60,7 +60,7 @@ def write_summary(
     sweep = read_sweep(sweep_dir, *beside)
     histories, damaged = read_histories(sweep.directory, sweep.runs["name"])
     sweep = replace(sweep, faults=(*sweep.faults, *damaged))
-    planned = plots.planned(sweep, histories, [*sweep.figures, *figures])
+    pictures = planned(sweep, histories, [*sweep.figures, *figures])
     if metric is not None:
         refuse_metric(sweep, metric)
     comparison = compare_values(sweep, compare, metric) if compare else None
@@ -70,15 +70,15 @@ def write_summary(
     if comparison is not None:
         contents[f"compare_{compare}.csv"] = csv_text(comparison)
     faults: dict[str, str] = {}
-    for name, (part, shown) in planned.items():
+    for name, (part, shown) in pictures.items():
         try:
-            figure = plots.draw(part, histories, shown)
-            caption(figure, plots.in_words(sweep, part, shown))
+            figure = draw(part, histories, shown)
+            caption(figure, in_words(sweep, part, shown))
             contents |= {f"{name}.{one}": rendered(figure, one, dpi) for one in dict.fromkeys(["png", form])}
         except Exception as fault:  # whatever is wrong with one picture, the tables and the page do not wait for it
             faults[name] = f"{type(fault).__name__}: {fault}"
     findings = find(sweep, cells, comparison, faults)
-    drawn = [name for name in planned if name not in faults]
+    drawn = [name for name in pictures if name not in faults]
     if table == "latex":
         contents["table.tex"] = latex(findings).encode()
     contents["summary.md"] = markdown(findings, drawn).encode()

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from cifarlab.figures.marginals import Marginal
 from cifarlab.figures.style import INK, PALETTE
 from cifarlab.summary.arrange import marginal_of
-from cifarlab.summary.charts.look import View, category, chart, rounded, text, title_of
+from cifarlab.summary.charts.look import BOX, View, along, category, chart, rounded, text, title_of
 from cifarlab.summary.load import Sweep
 
 MOST_POINTS = 500
@@ -24,9 +24,9 @@ def marginals(sweep: Sweep, axes: Sequence[str], metrics: Sequence[str]) -> go.F
     alone = len(sweep.swept()) < 2  # then runs of a value differ in their seeds alone
     titles = ("every run, with quartiles", f"mean with {'standard deviation' if alone else 'interquartile range'}")
     base = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.06, subplot_titles=titles)
-    base.update_layout(height=430, margin={"t": 105})
+    base.update_layout(height=430, margin={"t": 44})
     base.update_annotations(font_size=13)
-    return chart(views, base, above=40)
+    return chart(views, base)
 
 
 def _view(data: Marginal) -> View:
@@ -39,7 +39,7 @@ def _view(data: Marginal) -> View:
         boxpoints="all" if sum(sample.size for sample in samples) <= MOST_POINTS else "outliers",
         pointpos=0,
         jitter=0.4,
-        fillcolor="#dce9f5",
+        fillcolor=BOX,
         marker={"color": PALETTE[0], "size": 5, "opacity": 0.7},
         line={"color": INK, "width": 1},
         showlegend=False,
@@ -49,7 +49,9 @@ def _view(data: Marginal) -> View:
         mode="lines+markers" if data.axis.is_scale else "markers",
         xaxis="x2",
         yaxis="y2",
-        x=values,
+        x=rounded(data.axis.along[data.measured]),
+        text=values,
+        hovertemplate="%{text}: %{y:.4f}<extra></extra>",
         y=rounded(mean),
         error_y=bars | {"thickness": 2},
         line={"color": PALETTE[0]},
@@ -57,6 +59,7 @@ def _view(data: Marginal) -> View:
     )
     # plotly would leave out the values at which nothing finished.
     look = category(data.axis) | {"range": [-0.5, len(data.axis.values) - 0.5]}
+    scaled = along(data.axis)
     return View(
-        traces=[every, means], layout={"xaxis": look, "xaxis2": look, "yaxis": {"title": {"text": data.metric}}}
+        traces=[every, means], layout={"xaxis": look, "xaxis2": scaled, "yaxis": {"title": {"text": data.metric}}}
     )

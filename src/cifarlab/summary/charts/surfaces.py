@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.colors import hex_to_rgb, sequential
 
 from cifarlab.figures.style import FAILED
 from cifarlab.figures.surface import Surface
 from cifarlab.summary.arrange import surface_of
-from cifarlab.summary.charts.look import View, category, chart, rounded, text, title_of
+from cifarlab.summary.charts.look import GREY, PANE, SHEET, View, category, chart, rounded, text, title_of
 from cifarlab.summary.load import Sweep
 from cifarlab.summary.plots import MOST_FACETS
 
+# In a notation that a dark page leaves as it is.
+SCALE = [f"rgb{hex_to_rgb(colour)}" for colour in sequential.Viridis]
 MOST_VIEWS = 40
 MOST_TRIPLES = 4
 
@@ -28,7 +31,7 @@ def heatmap(sweep: Sweep, axes: Sequence[str], metrics: Sequence[str]) -> go.Fig
         }
         for x, y, where in _pairs(sweep, axes)
     }
-    height = min(720, 230 + 62 * max(len(sweep.labels(axis)) for axis in axes))
+    height = min(680, 190 + 62 * max(len(sweep.labels(axis)) for axis in axes))
     return chart(views, go.Figure(layout={"height": height}))
 
 
@@ -43,7 +46,7 @@ def grid3d(sweep: Sweep, axes: Sequence[str], metrics: Sequence[str]) -> go.Figu
     camera = {"eye": {"x": 1.5, "y": -1.7, "z": 0.8}, "center": {"x": 0, "y": 0, "z": -0.15}}
     scene = {"camera": camera, "aspectmode": "cube"}
     return chart(
-        views, go.Figure(layout={"height": 620, "margin": {"l": 10, "r": 10, "t": 60, "b": 10}, "scene": scene})
+        views, go.Figure(layout={"height": 620, "margin": {"l": 10, "r": 10, "t": 10, "b": 10}, "scene": scene})
     )
 
 
@@ -89,35 +92,29 @@ def _flat_view(face: Surface) -> View:
 
 
 def _cube_view(face: Surface) -> View:
-    planned = np.argwhere((face.n > 0) | (face.failed > 0))
-    inside, lost = tuple(planned.T), face.is_lost
+    look = {"opacity": 1, "line": {"color": SHEET, "width": 1}, "size": 13}
+    known = np.isfinite(face.mean)
+    balls = _marks(face, known, look | {"color": rounded(face.mean[known]), **_colours(face)})
+    # A trace of its own: plotly takes no gap among the numbers that it colours by.
+    crosses = _marks(face, face.is_lost, {"symbol": "x", "size": 5, "color": FAILED})
+    pane = {"showbackground": True, "backgroundcolor": PANE, "gridcolor": GREY, "zeroline": False}
+    scene = {f"{side}axis": pane | category(axis) for side, axis in zip("xyz", face.axes, strict=True)}
+    return View(traces=[balls, crosses], layout={"scene": scene})
+
+
+def _marks(face: Surface, among: np.ndarray, marker: dict[str, Any]) -> go.Scatter3d:
+    """A mark at each triple of values that is meant."""
     places = {
-        side: [text(axis.values[place]) for place in planned[:, dimension]]
+        side: [text(axis.values[place]) for place in np.argwhere(among)[:, dimension]]
         for dimension, (side, axis) in enumerate(zip("xyz", face.axes, strict=True))
     }
-    balls = go.Scatter3d(
-        mode="markers",
-        **places,
-        marker={
-            "color": rounded(face.mean[inside]),
-            "opacity": 1,
-            "line": {"color": "white", "width": 1},
-            "symbol": ["x" if gone else "circle" for gone in lost[inside]],
-            "size": [5 if gone else 13 for gone in lost[inside]],
-            **_colours(face),
-        },
-        hovertext=_hover(face)[inside].tolist(),
-        hoverinfo="text",
-        showlegend=False,
-    )
-    pane = {"showbackground": True, "backgroundcolor": "#f7f8fa", "gridcolor": "#dfe3e9", "zeroline": False}
-    scene = {f"{side}axis": pane | category(axis) for side, axis in zip("xyz", face.axes, strict=True)}
-    return View(traces=[balls], layout={"scene": scene})
+    words = _hover(face)[among].tolist()
+    return go.Scatter3d(mode="markers", **places, marker=marker, hovertext=words, hoverinfo="text", showlegend=False)
 
 
 def _colours(face: Surface) -> dict[str, Any]:
     bar = {"title": {"text": face.metric}, "outlinewidth": 0, "thickness": 14}
-    return {"colorscale": "Viridis", "reversescale": face.lower_is_better, "colorbar": bar}
+    return {"colorscale": SCALE, "reversescale": face.lower_is_better, "colorbar": bar}
 
 
 def _hover(face: Surface) -> np.ndarray:

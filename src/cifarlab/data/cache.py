@@ -8,7 +8,7 @@ import os
 import pickle
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -122,8 +122,9 @@ def checksum(sets: Mapping[str, ImageSet]) -> int:
     return value
 
 
-def read(path: Path) -> Packed | None:
-    """The sets in ``path`` as memory maps, or None where the file is missing, damaged or another data set's.
+def read(path: Path, splits: Collection[str] = ("train", "test")) -> Packed | None:
+    """The sets in ``path`` as memory maps, or None where the file is missing, damaged or another data set's, or lacks a
+    split.
 
     It is believed once it has passed: name, splits, shapes, labels and checksum are looked at when a process first
     opens it, and again when the file has changed.
@@ -139,7 +140,7 @@ def read(path: Path) -> Packed | None:
             for split, part in content["sets"].items()
         }
         if known not in _believed:
-            _check(content, sets, path)
+            _check(content, sets, path, splits)
             _believed.add(known)
         return Packed(sets, content["fingerprint"])
     except (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
@@ -147,12 +148,12 @@ def read(path: Path) -> Packed | None:
         return None
 
 
-def _check(content: Mapping, sets: Mapping[str, ImageSet], path: Path) -> None:
+def _check(content: Mapping, sets: Mapping[str, ImageSet], path: Path, splits: Collection[str]) -> None:
     """Raise a ValueError where the file is not what `write` has written for this data set."""
     if content.get("name") != path.name:
         raise ValueError(f"it holds {content.get('name', 'a set packed by an earlier version')}")
-    if not {"train", "test"} <= sets.keys():
-        raise ValueError(f"it has the splits {', '.join(sets)}")
+    if not set(splits) <= sets.keys():
+        raise ValueError(f"it has the splits {', '.join(sets)}; wanted are {', '.join(splits)}")
     for split, images in sets.items():
         pictures, labels = images.images, images.labels
         if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[1] != 3:

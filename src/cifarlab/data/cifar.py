@@ -93,9 +93,16 @@ class _CIFAR(Source):
     def read(self, root: Path) -> dict[str, ImageSet]:
         return self.pack(root).sets
 
+    def fingerprint(self, root: Path) -> str:
+        """Of what the originals hold by their checksums, without which none is read: they may be gone, or damaged."""
+        return hashlib.sha256(repr(sorted(self.md5.items())).encode()).hexdigest()
+
+    def is_of(self, packed: Packed, current: str) -> bool:
+        return packed.fingerprint in (current, HUB_ORDER)
+
     def pack(self, root: Path) -> Packed:
         try:
-            return Packed(self._unpickle(root / self.folder), fingerprint="")
+            return Packed(self._unpickle(root / self.folder), self.fingerprint(root))
         except WrongFile:
             return self._fetch(root)
 
@@ -130,7 +137,7 @@ class _CIFAR(Source):
         failures = []
         for route in (
             functools.partial(self._from_archive, root, copies),
-            self._from_hub,
+            functools.partial(self._from_hub, root),
             functools.partial(self._from_archive, root, originals),
         ):
             try:
@@ -142,16 +149,16 @@ class _CIFAR(Source):
 
     def _from_archive(self, root: Path, mirrors: tuple[str, ...]) -> Packed:
         obtain(replace(self.archive, mirrors=mirrors), root, into=root)
-        return Packed(self._unpickle(root / self.folder), fingerprint="")
+        return Packed(self._unpickle(root / self.folder), self.fingerprint(root))
 
-    def _from_hub(self) -> Packed:
+    def _from_hub(self, root: Path) -> Packed:
         try:
             records = hub.obtain(self.hub)
         except DownloadFailed as failure:
             log.warning("%s: no parquet files:\n%s", self.name, failure)  # what comes next is slow
             raise
         sets = {split: self._of_records(rows) for split, rows in records.splits.items()}
-        return Packed(sets, fingerprint="" if records.original_order else HUB_ORDER)
+        return Packed(sets, self.fingerprint(root) if records.original_order else HUB_ORDER)
 
     def _of_records(self, records: np.ndarray) -> ImageSet:
         vectors = {name: torch.from_numpy(records[:, place]).long() for place, name in enumerate(self.hub.labels)}

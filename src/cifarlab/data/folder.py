@@ -59,6 +59,10 @@ class Folder(Source):
         return other
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        return ("train", "test")  # a tree may have validation pictures, and need not
+
+    @property
     def file(self) -> str:
         return f"{self.name}-{self.size}"
 

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from cifarlab.data import cache
 from cifarlab.data.images import ImageSet
+from cifarlab.data.tree import state_of_files
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class Source(ABC):
         mean: red, green and blue mean of the training pictures, pixels in [0, 1].
         std: their standard deviation over all pixels of a channel, pixels in [0, 1].
         has_val: whether it comes with a validation split of its own.
+        originals: patterns below ``root`` of the files that it is read from: all, unless a set says which.
         origins: names of where its pictures come from, if from several places; ``extra["origin"]`` has their numbers.
     """
 
@@ -38,6 +40,7 @@ class Source(ABC):
     mean: ClassVar[Channels]
     std: ClassVar[Channels]
     has_val: ClassVar[bool] = False
+    originals: ClassVar[tuple[str, ...]] = ("**/*",)
     origins: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
@@ -61,6 +64,11 @@ class Source(ABC):
         return self
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        """What a packed file must hold."""
+        return ("train", "val", "test") if self.has_val else ("train", "test")
+
+    @property
     def file(self) -> str:
         """What the packed file is called, without the ending."""
         return self.name
@@ -70,8 +78,11 @@ class Source(ABC):
         return self.mean, self.std
 
     def fingerprint(self, root: Path) -> str:
-        """A text that changes when the originals under ``root`` do; empty where they cannot, or are not there."""
-        return ""
+        """A text that changes when the originals under ``root`` do; empty where they cannot, or are not there.
+
+        Of all `originals` together: their content, where they are small, else names, sizes and times.
+        """
+        return state_of_files(root, self.originals)
 
     def content(self, root: Path) -> str | None:
         """A digest of the pictures under ``root`` where they are whatever lies there; None where the name says which.
@@ -127,7 +138,7 @@ class Source(ABC):
         """The packed file, if there is one that is whole and as old as the originals (or they are gone)."""
         current = self.fingerprint(root)
         for folder in cache.folders(root):
-            packed = cache.read(folder / cache.file_name(self.file))
+            packed = cache.read(folder / cache.file_name(self.file), self.splits)
             if packed is not None and (not current or self.is_of(packed, current)):
                 return packed
         return None

@@ -47,6 +47,11 @@ def faults(tiny_job: MakeJob) -> Check:
         (["batch_size=1"], "batch_size=1: of 90 training pictures one is left to be a batch of its own"),
         (["augment.mode=append", "batch_size=179"], "batch_size=179: of 180 training pictures one is left"),
         (["data.drop_last=true", "batch_size=91"], "data.drop_last=true: batch_size=91 is more than the 90 training"),
+        (["trainer.accumulate_batches=4"], "trainer.accumulate_batches=4: an epoch of 90 pictures has 3 batches of 32"),
+        (
+            ["schedule=one_cycle", "schedule.max_momentum=0.9"],
+            "base_momentum=0.85 max_momentum=0.9: nothing reads them",
+        ),
         (["data.fold=1/3", "data.val_fraction=0.2"], "data.val_fraction=0.2: nothing reads it beside data.fold=1/3"),
     ],
 )
@@ -65,6 +70,8 @@ def test_what_must_fail_is_refused(faults: Check, overrides: list[str], fault: s
         ["model=convnet", "batch_size=500"],
         ["model=resnet", "data.drop_last=true", "batch_size=90"],
         ["model=resnet", "data.val_fraction=0.2"],
+        ["model=resnet", "trainer.accumulate_batches=3"],
+        ["model=resnet", "schedule=one_cycle", "schedule.max_momentum=0.9", "schedule.cycle_momentum=true"],
     ],
 )
 def test_what_can_be_is_not(faults: Check, overrides: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -120,6 +121,24 @@ def smallest_training_batch(job: Job, pictures: Pictures) -> int:
             ]
         )
     return smallest
+
+
+def refuse_more_batches_than_an_epoch_has(job: Job, pictures: Pictures) -> None:
+    """A step takes so many batches at the most as an epoch has: each ends with one.
+
+    Raises:
+        ConfigError: more are to be summed; ``debug=fast`` may cut any run so short.
+    """
+    data, summed = job.make_data(), job.parts["trainer"].arguments["accumulate_batches"]
+    size = pictures.sizes["train"]
+    batches = size // data.batch_size if data.drop_last else math.ceil(size / data.batch_size)
+    if 1 < summed > max(1, batches) and job.choices.get("debug") != "fast":
+        raise ConfigError(
+            [
+                f"trainer.accumulate_batches={summed}: an epoch of {size} pictures has {batches} batches of "
+                f"{data.batch_size}, and ends with a step; allowed: at most {max(1, batches)}"
+            ]
+        )
 
 
 def refuse_batch_of_one(job: Job, pictures: Pictures) -> None:

@@ -148,6 +148,7 @@ class Checked:
         feasible.refuse_what_splits_pass_over(job, pictures)
         feasible.refuse_what_needs_validation(job, pictures)
         smallest = feasible.smallest_training_batch(job, pictures)
+        feasible.refuse_more_batches_than_an_epoch_has(job, pictures)
         cost = self._cost_of(job, pictures)
         if smallest == 1:
             self._check_batch_of_one(job, pictures)

@@ -102,6 +102,8 @@ class ResNet(nn.Module):
         super().__init__()
         if not 1 <= len(stages) <= 5:
             raise ValueError(f"stages={list(stages)} has {len(stages)} entries; one to five stages are possible")
+        if gate == "none" and gate_threshold is not None:
+            raise ValueError(f"gate_threshold={gate_threshold}: nothing reads it with gate=none; leave it out")
         if gate == "sparse" and gate_threshold is not None and gate_threshold >= 1:
             raise ValueError(
                 f"gate_threshold={gate_threshold} closes every sparse gate from the start; below 1 is possible"

@@ -224,7 +224,11 @@ def locked(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def claimed(directory: Path, key: str) -> Iterator[bool]:
-    """Hold a cell, by its key, while it runs; False if another process holds it. The kernel frees it when one dies."""
+    """Hold a cell, by its key, while it runs; False if another process holds it. The kernel frees it when one dies.
+
+    It lies with the sweep, so that a cell can be held whose folder is not there yet, and until its log and its record
+    are written. Whoever trains in the folder, a cell or ``resume=``, holds `cifarlab.training.records.claim` besides.
+    """
     folder = directory / LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{key}.lock")

@@ -248,7 +248,15 @@ def one_cycle(
         base_momentum: Momentum at the peak of the lr, where `cycle_momentum`.
         max_momentum: Momentum at its start and end, where `cycle_momentum`.
         per: Change the lr every step or every epoch.
+
+    Raises:
+        ValueError: another momentum than the defaults without `cycle_momentum`, which alone reads it.
     """
+    if not cycle_momentum and (base_momentum, max_momentum) != (0.85, 0.95):
+        raise ValueError(
+            f"base_momentum={base_momentum} max_momentum={max_momentum}: nothing reads them without "
+            "cycle_momentum=true; leave them out"
+        )
     ticks = budget.ticks(per)
     # torch counts the last tick's lr as the end and divides by zero where the peak falls on the first tick; with the
     # end one tick later, and the peak placed accordingly, a run of any length works.

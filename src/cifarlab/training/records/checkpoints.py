@@ -11,6 +11,7 @@ import math
 import re
 import secrets
 import stat
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -182,7 +183,9 @@ def read_checkpoint(path: Path, *, key: str | None = None, mmap: bool = False) -
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
             raise TypeError
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about a stranger's pickle, which is refused in a line
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         if not isinstance(content["state_dict"], Mapping):
             raise TypeError
     except Exception as error:  # torch has many for a file that is none, and advises to let it run code

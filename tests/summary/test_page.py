@@ -232,8 +232,8 @@ def test_every_menu_and_table_works_in_chromium(hostile, tmp_path):
     report = json.loads(title.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"))
     assert report["faults"] == []
     assert report["charts"] == ["heatmap", "marginal", "grid3d", "curves", "cost"]
-    # 3 pairs and 3 x 2 slices, 3 axes, one triple, which needs no list; four metrics for each of the three; two curves.
-    assert report["menus"] == (9 + 4) + (3 + 4) + 4 + 2
+    # 3 pairs and 3 x 2 slices, 3 axes, one triple, which needs no list; four metrics for each; two curves; two costs.
+    assert report["menus"] == (9 + 4) + (3 + 4) + 4 + 2 + 2
     assert report["seconds"][0][0] == pytest.approx(10.515, abs=0.01)
     assert report["tables"] == 2
     assert report["left"] == ["cell13"]

@@ -98,7 +98,11 @@ def _cube_view(face: Surface) -> View:
     # A trace of its own: plotly takes no gap among the numbers that it colours by.
     crosses = _marks(face, face.is_lost, {"symbol": "x", "size": 5, "color": FAILED})
     pane = {"showbackground": True, "backgroundcolor": PANE, "gridcolor": GREY, "zeroline": False}
-    scene = {f"{side}axis": pane | category(axis) for side, axis in zip("xyz", face.axes, strict=True)}
+    # The ranges keep the balls off the panes, which would hide half of them.
+    scene = {
+        f"{side}axis": pane | category(axis) | {"range": [-0.5, len(axis.values) - 0.5]}
+        for side, axis in zip("xyz", face.axes, strict=True)
+    }
     return View(traces=[balls, crosses], layout={"scene": scene})
 
 

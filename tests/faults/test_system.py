@@ -245,3 +245,29 @@ def test_the_socket_of_the_workers_server_has_a_path_that_the_kernel_takes(
 def test_a_user_who_does_not_exist_has_no_data() -> None:
     with pytest.raises(ValueError, match=r"data\.root=~nobody-here/x: there is no user of this name"):
         ImageData(Augment(), Seeds.same(0), source=Digits(), root="~nobody-here/x")
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "said"),
+    [
+        ("multirun", ("-m", "seed=0,1", "sweep=s"), "multirun: Not a directory"),
+        ("multirun/s", ("-m", "seed=0,1", "sweep=s"), "multirun/s: Not a directory"),
+        ("multirun/s/.locks", ("-m", "seed=0,1", "sweep=s"), "multirun/s/.locks: File exists"),
+        ("outputs", (), "outputs: File exists"),
+    ],
+)
+def test_a_file_in_the_place_of_a_folder_is_a_line(
+    name: str, typed: tuple[str, ...], said: str, train_py: TrainPy, tmp_path: Path, tiny: tuple[str, ...]
+) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("precious")
+    assert train_py(*typed, *tiny) == (1, "", f"{said}\n")
+    assert (tmp_path / name).read_text() == "precious"
+
+
+@pytest.mark.parametrize("key", ["hydra.run.dir", "resume", "continue_from"])
+def test_a_name_that_is_too_long_is_a_line(key: str, train_py: TrainPy, tmp_path: Path, tiny: tuple[str, ...]) -> None:
+    ended = train_py(f"{key}={'x' * 300}", *(() if key == "resume" else tiny))
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.endswith("x: File name too long\n") or ended.err.endswith("config.yaml: File name too long\n")
+    assert ended.err.count("\n") == 1

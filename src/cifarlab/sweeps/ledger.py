@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -84,15 +85,19 @@ class Ledger:
 
         Raises:
             ValueError: the file cannot be read, or is damaged.
+            NotADirectoryError: the folder is a file, or the one that it lies in.
         """
         path = directory / LEDGER
+        for folder in (directory.parent, directory):
+            if folder.exists() and not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
         plan, faults = read_plan(path)
         if not plan and not faults:
             return cls(directory)
         try:
             cells = [Cell.read(cell) for cell in plan["cells"]]
         except KeyError as error:
-            faults.append(f"{path} is damaged: there is no {error}")
+            faults = faults or [f"{path} is damaged: there is no {error}"]
         if faults:
             raise ValueError("\n".join([*faults, "Move the file away; the finished cells are kept."]))
         return cls(

@@ -20,7 +20,7 @@ from cifarlab.job.explain import explain
 from cifarlab.verbs.config_files import read_config_files
 from cifarlab.verbs.leaving import leave, leaving
 from cifarlab.verbs.paths import expanded
-from cifarlab.verbs.run_directory import unique
+from cifarlab.verbs.run_directory import cause_in_the_system, unique
 from cifarlab.verbs.start import stoppable
 
 # In a wheel the tree lies inside the package, in a checkout at the top of the repository.
@@ -62,8 +62,8 @@ def call(main: Callable[[], None], *, composed: bool = True) -> None:
             with stoppable():
                 main()
         except (HydraException, OmegaConfBaseException) as error:
-            if isinstance(error.__cause__, OSError):  # of `unique`, which makes a folder
-                raise error.__cause__ from None
+            if refused := cause_in_the_system(error):  # of `unique`, which makes a folder
+                raise refused from None
             raise ConfigError([explain(error)]) from None
 
 

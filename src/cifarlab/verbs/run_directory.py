@@ -9,11 +9,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.directory import is_half_written, is_run_directory
 from cifarlab.training.records.claim import CLAIM
-from cifarlab.verbs.leaving import leave
+from cifarlab.verbs.leaving import leave, leave_for_the_system
 
 OUTPUTS = "outputs"
 # What this process has made, the outermost folder of each run directory.
@@ -26,14 +27,27 @@ class LookBeforeWriting(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a place that is not free, and remember what is about to be made."""
         HydraConfig.instance().set_config(config)  # as Hydra is about to; the directory's name asks for it
-        directory = Path(config.hydra.run.dir)
         try:
+            directory = Path(config.hydra.run.dir)
             check_free(directory)
         except ConfigError as error:
             leave(error)
+        except OSError as error:
+            leave_for_the_system(error)
+        except OmegaConfBaseException as error:  # of `unique`, which makes a folder
+            if refused := cause_in_the_system(error):
+                leave_for_the_system(refused)
+            raise
         absent = [path for path in (directory, *directory.parents) if not path.exists()]
         if absent:
             note_made(directory, outermost=absent[-1])
+
+
+def cause_in_the_system(error: BaseException | None) -> OSError | None:
+    """The error of the system that lies behind another one."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def check_free(directory: Path) -> None:

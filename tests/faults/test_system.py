@@ -107,7 +107,13 @@ def without_validation() -> ImageData:
 def test_a_sitting_removes_what_a_killed_one_was_writing_and_nothing_else(tmp_path: Path) -> None:
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()
-    left = [".result.json.abcd_123", ".history.csv.00000000", ".environment.json.zzzzzzzz", ".report.txt.a1b2c3d4"]
+    left = [
+        ".result.json.abcd_123",
+        ".history.csv.00000000",
+        ".environment.json.zzzzzzzz",
+        ".report.txt.a1b2c3d4",
+        ".progress.json.hpmmclxt",
+    ]
     left_there = [".best.ckpt.0123456789abcdef", ".last.ckpt.fedcba9876543210"]
     kept = [".claim.lock", ".mine.txt", "result.json.bak", ".notes.about.this", ".best.ckpt.mine", ".result.json.bak"]
     for name in (*left, *kept):

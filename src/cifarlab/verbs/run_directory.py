@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.directory import is_half_written, is_run_directory
@@ -44,8 +44,10 @@ class LookBeforeWriting(Callback):
 
 
 def cause_in_the_system(error: BaseException | None) -> OSError | None:
-    """The error of the system that lies behind another one."""
-    while error is not None and not isinstance(error, OSError):
+    """The error of the system that stopped a resolver; None behind any other error."""
+    if not isinstance(error, InterpolationResolutionError):
+        return None
+    while error is not None and not (isinstance(error, OSError) and error.errno is not None):
         error = error.__cause__ or error.__context__
     return error
 

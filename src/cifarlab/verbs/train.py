@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from cifarlab.figures import OF_A_RUN
+from cifarlab.heartbeat import FILE as PROGRESS
 from cifarlab.job.configure import TARGET, ConfigError, describe_call
 from cifarlab.job.directory import is_run_directory, reopen, stored_result, write_job
 from cifarlab.job.job import Job
@@ -109,7 +110,10 @@ def finished_before(job: Job, directory: Path) -> Result | None:
     # By the key that it has, or that this version gives to the configuration that it has.
     if job.identity.key not in (there.identity.key, there.digests[0]):
         raise ConfigError([f"{directory} holds a run of another configuration; give another hydra.run.dir"])
-    return stored if stored is not None and stored.status == Status.FINISHED else None
+    if stored is None or stored.status != Status.FINISHED:
+        return None
+    (directory / PROGRESS).unlink(missing_ok=True)  # of a process that was killed as soon as it had its result
+    return stored
 
 
 def asks_to_resume() -> bool:

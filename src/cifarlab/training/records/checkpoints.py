@@ -28,7 +28,7 @@ FOLDER = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"
 HALF_WRITTEN = re.compile(
     r"\.(best|last)\.ckpt\.[0-9a-f]{1,16}"  # by this module, in earlier versions with the number of the process
-    r"|\.((environment|evaluation|result)\.json|history\.csv|report\.txt|uncommitted\S*\.diff)\.[a-z0-9_]{8}"
+    r"|\.((environment|evaluation|progress|result)\.json|history\.csv|report\.txt|uncommitted\S*\.diff)\.[a-z0-9_]{8}"
 )
 
 

@@ -332,3 +332,16 @@ def test_overrides_may_stand_on_both_sides_of_a_flag(train_py: TrainPy) -> None:
     planned = train_py("data=digits", "plan=true", "-m", "lr=0.1,0.2")
     assert planned.code == 0, planned.err
     assert "lr-0.2" in planned.out
+
+
+def test_what_is_no_override_is_told_how_it_is_typed(train_py: TrainPy, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for typed, said in (
+        (("--model", "resnet"), "--model: there is no such flag; keys are typed without dashes: model=VALUE"),
+        (("--epochs=3",), "--epochs=3: there is no such flag; keys are typed without dashes: epochs=3"),
+        (("there",), "there: KEY=VALUE is needed, such as resume=there"),
+        (("lr",), "lr: KEY=VALUE is needed, such as epochs=10"),
+    ):
+        ended = train_py(*typed)
+        assert (ended.code, ended.out, ended.err.strip()) == (2, "", said)
+    assert train_py("--cfg", "job", "data=digits").code == 0

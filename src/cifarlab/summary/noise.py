@@ -39,7 +39,7 @@ def seed_noise(sweep: Sweep, cells: pd.DataFrame) -> Noise:
         warnings.append(
             f"The spread over settings is within seed noise: sd {test.between_sd:.4f} between the settings' mean "
             f"{metric}, {test.within_sd:.4f} between {in_words(sweep)} ({statistic(sweep, test)} >= 0.05). The ranking "
-            "below may be chance."
+            "may be chance."
         )
     return Noise(warnings=tuple(warnings), test=test)
 

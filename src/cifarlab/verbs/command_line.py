@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, QuotedString
 from hydra.errors import HydraException
@@ -58,6 +59,7 @@ def call(main: Callable[[], None], *, composed: bool = True) -> None:
                     prepare(argument) if before not in CONFIG_DIR else str(expanded(argument))
                     for before, argument in itertools.pairwise(sys.argv)
                 ]
+                refuse_what_is_no_override(sys.argv[1:])
                 sys.argv[1:] = flags_first(prepared)
             with stoppable():
                 main()
@@ -74,6 +76,27 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
     for before, argument in itertools.pairwise(("", *arguments)):
         (flags if argument.startswith("-") or before in WITH_VALUE else overrides).append(argument)
     return flags + overrides
+
+
+def refuse_what_is_no_override(arguments: Sequence[str]) -> None:
+    """Refuse ``--model``, ``--epochs=3`` and a bare path, which Hydra would answer with its own flags or its grammar.
+
+    Raises:
+        ConfigError: with the way in which it is typed here.
+    """
+    flags = get_args_parser()._option_string_actions
+    faults: list[str] = []
+    for before, argument in itertools.pairwise(("", *arguments)):
+        name, equals, value = argument.partition("=")
+        if argument.startswith("--") and not any(flag.startswith(name) for flag in flags):
+            meant = f"{name[2:]}={value if equals else 'VALUE'}"
+            faults.append(f"{argument}: there is no such flag; keys are typed without dashes: {meant}")
+        elif not equals and argument[:1] not in ("-", "~") and before not in WITH_VALUE and not faults:
+            key = "resume" if Path(sys.argv[0]).stem == "train" else "run"
+            meant = f"{key}={argument}" if expanded(argument).exists() else "epochs=10"
+            faults.append(f"{argument}: KEY=VALUE is needed, such as {meant}")
+    if faults:
+        raise ConfigError(faults)
 
 
 def asks_for_help() -> bool:

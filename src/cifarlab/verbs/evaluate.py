@@ -8,7 +8,7 @@ import textwrap
 from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.evaluation.runs import runs_in
-from cifarlab.job.configure import allowed, config_parameters, describe_call
+from cifarlab.job.configure import ConfigError, allowed, config_parameters, describe_call
 from cifarlab.verbs.evaluation_options import Options
 from cifarlab.verbs.leaving import leave
 from cifarlab.verbs.reporting import say
@@ -38,6 +38,8 @@ def evaluate(config: DictConfig) -> None:
     """Hydra's task: what the options ask for, each file written whole; a fault is a line and an exit code."""
     try:
         given = {str(key): value for key, value in OmegaConf.to_object(config).items()}  # type: ignore[union-attr]
+        if given.get("run") is None:
+            raise ConfigError(["run=RUN_DIR is missing: the directory of a run, or of a sweep; --help shows more"])
         options = describe_call(Options, given, key="")()
         for path in options.runs:
             runs_in(path)

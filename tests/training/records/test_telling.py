@@ -16,10 +16,12 @@ from cifarlab.training.records.telling import epoch_line, opening
 def test_an_epoch_is_a_line_with_train_and_val_side_by_side():
     row = {"epoch": 3, "train/loss": 0.5, "train/acc": 0.81234, "val/loss": 0.6, "val/acc": 0.79}
     row |= {"lr": 0.0731, "seconds": 12.44}
-    line = "epoch  4/12   train/acc 0.8123  val/acc 0.7900   train/loss 0.5000  val/loss 0.6000   lr 0.0731   12.4 s"
+    line = (
+        "epoch  4/12   train/acc 0.8123  val/acc 0.7900   train/loss 0.5000  val/loss 0.6000   lr 0.0731   after 12.4 s"
+    )
     assert epoch_line(row, 12) == line
     no_val = {name: value for name, value in row.items() if not name.startswith("val/")}
-    assert epoch_line(no_val, 4) == "epoch 4/4   train/acc 0.8123   train/loss 0.5000   lr 0.0731   12.4 s"
+    assert epoch_line(no_val, 4) == "epoch 4/4   train/acc 0.8123   train/loss 0.5000   lr 0.0731   after 12.4 s"
 
 
 def test_the_first_lines_say_what_is_trained_where():

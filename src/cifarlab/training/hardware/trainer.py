@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -44,7 +45,7 @@ class TrainerSettings:
             ``auto`` does so where it can and says where it cannot, ``true`` refuses there.
         compile: ``torch.compile`` the net for training; ``auto`` where the run is recorded, and long enough to gain.
         deterministic: refuse operations whose result depends on their order (slower on a GPU).
-        progress_bar: show Lightning's bar; each epoch has its line without it too.
+        progress_bar: show Lightning's bar, on a terminal; each epoch has its line without it too.
     """
 
     version = 2  # of `precision`: metrics are of logits in float32, and ties count against the net
@@ -122,7 +123,7 @@ class TrainerSettings:
             ValueError: Lightning would compute in another precision than was asked for.
         """
         _silence_lightning()
-        bars = [bar] if bar is not None and self.progress_bar else []
+        bars = [bar] if bar is not None and self.progress_bar and sys.stdout.isatty() else []
         trainer = Trainer(
             max_epochs=max_epochs,
             accelerator=self.device_type,

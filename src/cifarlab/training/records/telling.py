@@ -56,5 +56,5 @@ def epoch_line(row: Row, epochs: int) -> str:
         "  ".join(f"{name} {value:.4f}" for name in names if (value := row.get(name)) is not None)
         for names in ((f"train/{metric}", f"val/{metric}") for metric in PAIRED)
     ]
-    rest = f"lr {row['lr']:.3g}   {row['seconds']:.1f} s"
+    rest = f"lr {row['lr']:.3g}   after {row['seconds']:.1f} s"
     return "   ".join([f"epoch {number}/{epochs}", *filter(None, pairs), rest])

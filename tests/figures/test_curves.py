@@ -72,6 +72,11 @@ def test_a_diverged_run_does_not_flatten_the_losses():
     # One that ended well can have been as wild.
     assert drawn(9e4, True).loss_limits("val/loss") == pytest.approx((0.95, 2.05))
     assert drawn(7.9, True).loss_limits("val/loss") is None
+    # Where most are, all are shown.
+    wild = [Curve(name="", history={"val/loss": [2.0, last]}, colour="a") for last in (1.0, 90.0, 900.0)]
+    (loss,) = overlay(Overlay(curves=wild, legend=["a"], legend_title="setting")).axes
+    assert (loss.get_yscale(), loss.get_title(loc="left")) == ("log", "validation loss")
+    assert loss.get_ylim()[1] > 900
     assert drawn(1.5, False).loss_limits("val/acc") is None
 
 

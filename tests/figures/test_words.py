@@ -81,6 +81,7 @@ def costs(spent):
         lambda: confusion(np.eye(20, dtype=int), MANY[:20]),
         lambda: search(trials(NETS)),
         lambda: search(trials(MANY)),
+        lambda: cost(costs([0.8, 0.9, 1.25, 1.5])),
         lambda: cost(costs([136_794, 136_794.5, 137_900, 139_000])),
     ],
 )  # fmt: skip
@@ -162,3 +163,10 @@ def test_formats_are_what_they_say_and_the_same_twice():
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf
     assert (svg, pdf) == (draw("svg"), draw("pdf"))
+
+
+def test_thousands_are_short_and_seconds_are_no_thousandths():
+    for spent, shown in (([0.8, 0.9, 1.2, 1.5], "0.8"), ([136_000, 137_000, 138_000, 140_000], "138k")):
+        figure = cost(costs(spent))
+        FigureCanvasAgg(figure).draw()
+        assert shown in [label.get_text() for label in figure.axes[0].get_xticklabels()]

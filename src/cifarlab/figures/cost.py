@@ -97,8 +97,13 @@ def _panel(panel: Axes, data: Cost, kind: str) -> None:
         panel.set_xscale("log")
     else:
         panel.xaxis.set_major_locator(MaxNLocator(5))
-        panel.xaxis.set_major_formatter(EngFormatter(sep=""))  # 137k: six digits would touch
+        panel.xaxis.set_major_formatter(lambda value, _: _in_short(value))
     panel.margins(x=0.15, y=0.1)
     lines = [textwrap.shorten(f"{number} {data.names[place]}", 64) for number, place in enumerate(named, start=1)]
     panel.set_xlabel(literal("\n".join([kind, "", *lines])), fontsize=8, linespacing=1.3)
     title(panel, f"{data.metric} against {kind}")
+
+
+def _in_short(value: float) -> str:
+    """`137k` for 137,000: six digits would touch."""
+    return EngFormatter(sep="").format_eng(value) if abs(value) >= 1000 else f"{value:g}"

@@ -124,16 +124,25 @@ class Overlay:
     def loss_limits(self, column: str) -> tuple[float, float] | None:
         """What a panel of losses shows, if a run went so high that it would flatten the others; None for all there is.
 
-        The scale is that of the runs whose losses stay below `WILD` times the highest of the calmest run.
+        The scale is that of the runs whose losses stay below `WILD` times the highest of the calmest run; where these
+        are less than half, all are shown, on a logarithmic axis.
         """
         values = self._values(column)
-        if not column.endswith("loss") or not values:
+        if not column.endswith("loss") or not values or self.is_log(column):
             return None
         calmest = min(float(own.max()) for own in values)
         calm = np.concatenate([own for own in values if own.max() <= WILD * calmest])
         low, high = float(calm.min()), float(calm.max())
         margin = 0.05 * (high - low)
         return (low - margin, high + margin) if max(float(own.max()) for own in values) > high + margin else None
+
+    def is_log(self, column: str) -> bool:
+        """Whether a panel of losses needs a logarithmic axis: most runs went far above the calmest."""
+        values = self._values(column)
+        if not column.endswith("loss") or min((own.min() for own in values), default=0) <= 0:
+            return False
+        highest = np.array([own.max() for own in values])
+        return bool((highest > WILD * highest.min()).mean() > 0.5)
 
     def _values(self, column: str) -> list[np.ndarray]:
         return [_points(curve.history, column)[1] for curve in self.curves if _measured(curve.history, column)]
@@ -194,6 +203,8 @@ def _lines(panel: Axes, data: Overlay, column: str) -> None:
     for curve, line in zip(kept, lines, strict=True):
         if len(line) == 1:
             panel.plot(*line.T, "o", color=colours[curve.colour], markersize=4)
+    if data.is_log(column):
+        panel.set_yscale("log")
     panel.autoscale_view()
     limits = data.loss_limits(column)
     if limits is not None:

@@ -9,8 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cifarlab.figures.style import FAINT, INK, PALETTE, QUIET, canvas, headline, literal, name_ticks, title
+from cifarlab.figures.style import FAINT, INK, LETTER, PALETTE, QUIET, canvas, headline, literal, name_ticks, title
 from cifarlab.figures.surface import Axis
+
+MOST_LEVEL, MOST_WIDE = 9.5, 16.0  # inches, of figures with level and with slanted names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +63,12 @@ class Marginal:
 def marginal(data: Marginal) -> Figure:
     """Left, every run over a box of quartiles (R5.3); right, the mean with its spread (R5.4)."""
     values = data.axis.values
-    width = min(max(7.5, 2.4 + 1.1 * len(values)), 16)
-    figure, axes = canvas(width, 3.6, 1, 2, sharey=True)
+    names = [f"{value}\n(n={sample.size})" for value, sample in zip(values, data.samples, strict=True)]
+    width, height = _size(names)
+    figure, axes = canvas(width, height, 1, 2, sharey=True)
     places, side = data.measured, (width - 1.2) / 2
     _distributions(axes[0, 0], [data.samples[place] for place in places], places)
     _means(axes[0, 1], data)
-    names = [f"{value}\n(n={sample.size})" for value, sample in zip(values, data.samples, strict=True)]
     for panel, along in zip(axes[0], (np.arange(len(values)), data.axis.along), strict=True):
         panel.set_xlim(along[0] - 0.6, along[-1] + 0.6)
         name_ticks(panel.xaxis, along, names, along * side / (along[-1] - along[0] + 1.2))
@@ -78,6 +80,15 @@ def marginal(data: Marginal) -> Figure:
     if data.note:
         figure.supxlabel(literal(data.note), fontsize=8, color=QUIET)
     return figure
+
+
+def _size(names: Sequence[str]) -> tuple[float, float]:
+    """Inches: wide enough for the names of the values to stand level or, where these are long, high enough to slant."""
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    level = 1.3 + 2 * (len(names) + 0.2) * (longest + 1) * LETTER
+    if level <= MOST_LEVEL:
+        return max(7.5, 2.4 + 1.1 * len(names), level), 3.6
+    return min(max(7.5, 2.4 + 1.1 * len(names)), MOST_WIDE), 3.2 + max(map(len, names)) * LETTER / np.sqrt(2)
 
 
 def _distributions(panel: Axes, samples: Sequence[np.ndarray], places: Sequence[int]) -> None:

@@ -18,6 +18,7 @@ FAINT = "#C9CED6"
 FAILED = "#B3261E"
 QUIET = "#666666"
 DPI = 120  # of a PNG on a screen
+LETTER = 0.0825  # inches, of the names along an axis, 9 points high: DejaVu Sans is 0.6 as wide as high, or so
 LETTERS, HEADLINE = 14, 9  # of small text and of a headline, to an inch
 LINE = 0.15  # inches from one line of small text to the next
 
@@ -64,7 +65,7 @@ def name_ticks(axis: Axis, ticks: np.ndarray, names: Sequence[str], spots: np.nd
         ticks: (N,) the places, rising. names: N, of one or two lines. spots: (N,) the places in inches from anywhere.
         size: of the letters, in points.
     """
-    line, letter = 1.3 * size / 72, 0.66 * size / 72  # inches; a letter of DejaVu Sans is 0.6 of its size wide, or so
+    line, letter = 1.3 * size / 72, LETTER * size / 9  # inches
     words = [literal(name) for name in names]
     if isinstance(axis, YAxis):
         kept = _apart(spots, [line * (1 + name.count("\n")) for name in names])

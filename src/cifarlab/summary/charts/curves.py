@@ -42,7 +42,8 @@ def _view(data: Overlay, column: str) -> View:
         )
         for entry, colour in data.colours.items()
     ]
-    axis = {"title": {"text": data.title(column)}, "autorange": True}
+    scale = "log" if data.is_log(column) else "linear"
+    axis = {"title": {"text": data.title(column)}, "autorange": True, "type": scale}
     limits = data.loss_limits(column)
     if limits is not None:
         axis |= {"autorange": False, "range": limits}

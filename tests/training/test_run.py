@@ -90,7 +90,7 @@ def test_tensorboard_opens_on_curves_and_has_a_row_a_run(tiny_job: MakeJob, tmp_
 
     ends = {}
     for name, lr, epochs in (("good", "0.01", 2), ("bad", "1e30", 2)):
-        job = tiny_job("logger=tensorboard", f"++lr={lr}", f"++epochs={epochs}")
+        job = tiny_job("logger=tensorboard", "++figures=[]", f"++lr={lr}", f"++epochs={epochs}")
         result = job.execute(tmp_path / name)
         events = EventAccumulator(str(tmp_path / name / "tensorboard")).Reload()
         rows = {

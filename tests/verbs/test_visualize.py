@@ -348,6 +348,18 @@ def test_curves_are_the_run_s_history(run):
     assert rates == [float(row["lr"])]
 
 
+def test_curves_say_run_and_data_as_far_as_these_are_known(run, tmp_path):
+    (tmp_path / "history.csv").write_text((run / "history.csv").read_text())
+    name = "/".join(tmp_path.parts[-2:])
+    result = json.loads((run / "result.json").read_text())
+    result["knobs"]["data"] = "digits"
+    for record, data in ((json.dumps(result), "; digits"), ("{", ""), (None, "")):
+        (tmp_path / "result.json").unlink(missing_ok=True)
+        if record is not None:
+            (tmp_path / "result.json").write_text(record)
+        assert draw_curves(Options(figure="curves", run=str(tmp_path))).get_supxlabel() == f"run {name}{data}"
+
+
 def test_help_lists_figures_and_options(visualize):
     code, out, _ = visualize("--help")
     assert code == 0

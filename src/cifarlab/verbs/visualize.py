@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifarlab.job.configure import ConfigError, allowed, config_parameters
 from cifarlab.reading import leads_out, link_out
-from cifarlab.result import digest, write_bytes
+from cifarlab.result import Result, digest, write_bytes
 from cifarlab.verbs.figure_options import NAMES, READS, Options, read_options
 from cifarlab.verbs.leaving import leave
 
@@ -95,8 +95,12 @@ def draw_curves(options: Options) -> Figure:
     history = read_history(options.run / "history.csv")
     if not history:
         raise ConfigError([f"{options.run / 'history.csv'}: there is no history of epochs to draw"])
+    try:
+        data = str(Result.read(options.run).knobs.get("data", ""))
+    except (OSError, ValueError):  # it has not ended, or its record is damaged: the curves are there all the same
+        data = ""
     figure = curves(history)
-    caption(figure, in_words(options.run))
+    caption(figure, in_words(options.run, data=data))
     return figure
 
 

@@ -3,19 +3,46 @@
 PYTHON ?= python3
 # LOCKED=0 installs what pyproject.toml allows instead: with a build of PyTorch of your own, say, that is in .venv already.
 LOCKED ?= 1
+# TORCH=cpu takes PyTorch's build without CUDA, from the index that its documentation names; the rest stays as it is locked.
+TORCH ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # Processes of the test suite, of one thread each.
 TEST_WORKERS ?= 2
 
 BIN := .venv/bin
 COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
     --custom-compile-command 'make lock' $(UPGRADE) pyproject.toml requirements/build.in
+# uv, where it is installed, does the same in less time.
+ifneq ($(shell command -v uv),)
+PIP := uv pip install --quiet --python $(BIN)/python
+else
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+endif
 
 ifeq ($(LOCKED),1)
-install = $(PIP) --require-hashes --no-deps --requirement requirements/$(1).txt && $(PIP) --no-deps --no-build-isolation --editable .
+install = $(PIP) --require-hashes --no-deps --requirement $(1) && $(PIP) --no-deps --no-build-isolation --editable .
 else
 install = $(PIP) --editable '.$(2)'
 endif
+
+# Of a lock file, what is no part of PyTorch's build: that comes by itself, in the same versions and without our hashes.
+WITHOUT_TORCH = awk '/^[a-z]/ { keep = !/^(torch|torchvision|triton|nvidia-[a-z0-9-]*|cuda-[a-z0-9-]*)(==|\[)/ } keep || /^\#/'
+OF_TORCH = sed -n -E 's/^((torch|torchvision)==[0-9.]+).*/\1/p'
+
+ifeq ($(TORCH),cpu)
+locked = $(OF_TORCH) requirements/$(1).txt | xargs $(PIP) --no-deps --index-url $(TORCH_INDEX) && \
+    $(WITHOUT_TORCH) requirements/$(1).txt > .venv/$(1).txt && $(call install,.venv/$(1).txt,$(2))
+else
+locked = $(call install,requirements/$(1).txt,$(2))
+endif
+
+# Which of the two is said before minutes are spent on it.
+define about_torch
+if [ -z '$(TORCH)' ] && [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi > /dev/null; then \
+    echo 'There is no NVIDIA GPU here, and 6.4 GB will be installed, half of them for one. Without that half, from the'; \
+    echo 'index that PyTorch documents ($(TORCH_INDEX)): make $(MAKECMDGOALS) TORCH=cpu'; \
+fi
+endef
 
 .PHONY: demo test test-oldest lint lock clean
 
@@ -53,13 +80,15 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed: pyproject.toml requirements/demo.txt | .venv/bin/pip
+	@$(about_torch)
 	@echo 'installing into .venv (PyTorch is large: this takes some minutes)'
-	@$(call install,demo,)
+	@$(call locked,demo,)
 	@touch $@
 
 .venv/.installed-dev: pyproject.toml requirements/test.txt | .venv/bin/pip
+	@$(about_torch)
 	@echo 'installing into .venv, with the tools of development (PyTorch is large: this takes some minutes)'
-	@$(call install,test,[dev])
+	@$(call locked,test,[dev])
 	@touch .venv/.installed $@
 
 .venv/bin/pip:

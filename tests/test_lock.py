@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -49,3 +51,29 @@ def test_each_package_has_hashes_and_no_line_says_where_it_lies(name: str) -> No
 def test_what_the_demo_needs_is_a_part_of_what_the_tests_need() -> None:
     demo, test = pins("demo"), pins("test")
     assert {name: test.get(name) for name in demo} == demo
+
+
+def test_the_build_without_cuda_takes_pytorch_from_its_own_index_and_the_rest_from_the_lock(tmp_path: Path) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("there is no make here")
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    command = ["make", "-n", "demo", "TORCH=cpu", "LOCKED=1"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60).stdout
+    (line,) = [line for line in said.splitlines() if line.startswith("sed ")]
+    (torch_of, _, rest_of, *_) = re.split(r" \| | && ", line)
+    assert "--index-url https://download.pytorch.org/whl/cpu" in line
+    assert "--require-hashes --no-deps --requirement .venv/demo.txt" in line
+    (tmp_path / ".venv").mkdir()
+    named = subprocess.check_output(torch_of, cwd=tmp_path, shell=True, text=True).split()
+    subprocess.check_call(rest_of, cwd=tmp_path, shell=True)
+    of = {
+        name: set(re.findall(r"^[a-z][\w.-]*==\S+", (tmp_path / name).read_text(), re.MULTILINE))
+        for name in ("requirements/demo.txt", ".venv/demo.txt")
+    }
+    left_out = of["requirements/demo.txt"] - of[".venv/demo.txt"]
+    assert {name.partition("==")[0] for name in named} == {"torch", "torchvision"}
+    assert set(named) < left_out
+    assert all(name.startswith(("nvidia-", "cuda-", "triton==")) for name in left_out - set(named))
+    assert "torchmetrics" in {name.partition("==")[0] for name in of[".venv/demo.txt"]}

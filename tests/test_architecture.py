@@ -28,6 +28,7 @@ FLOORS = {
     "summary": 2,
     "job": 3,
     "evaluation": 4,
+    "reproduction": 4,
     "sweeps": 4,
     "verbs": 5,
     "__main__": 6,

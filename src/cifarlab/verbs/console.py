@@ -14,9 +14,10 @@ usage: cifarlab VERB [ARGUMENT ...]
   evaluate   test a run's best weights again: run=RUN_DIR
   visualize  draw a figure of a run, of a data set or of any net
   summarize  table, statistics, figures and page of a sweep: SWEEP_DIR
+  reproduce  the five reports' numbers beside ours; with budget=SECONDS the runs that are missing
 
 cifarlab VERB --help says what a verb takes."""
-VERBS = ("train", "evaluate", "visualize", "summarize")
+VERBS = ("train", "evaluate", "visualize", "summarize", "reproduce")
 
 
 def main() -> int:

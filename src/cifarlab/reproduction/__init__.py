@@ -1,0 +1,1 @@
+"""The five reports' numbers beside ours: which runs they take, in what order, and the page that compares."""

@@ -1,0 +1,153 @@
+"""`REPRODUCTION.md`: the reports' numbers beside ours, from what `results/` holds and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import pandas as pd
+
+from cifarlab.reproduction.results import PICTURE, Kept, kept
+from cifarlab.reproduction.rows import Entry, Row
+from cifarlab.reproduction.verdict import RULE, Measured, departures, verdict
+from cifarlab.summary.findings import find
+from cifarlab.summary.findings import verdict as in_sentences
+from cifarlab.summary.load import read_sweep
+from cifarlab.summary.markdown import inline, table
+from cifarlab.summary.tables import cells_table
+
+FILE = Path("REPRODUCTION.md")
+HEAD = """\
+# The five reports, reproduced
+
+Written by `python reproduce.py` from the records in [results/](results); a test holds that it says what they say.
+Accuracies are fractions of the test split, tested once, with weights chosen on validation: mean and 95 % interval over
+seeds. `python reproduce.py budget=600` runs what is missing, most worth a second first, for so many seconds, and goes
+on where it stopped; with `plan=true` it only lists it. What was measured before, and what the grids say:
+[docs/results.md](docs/results.md).
+
+{rule}
+
+## Rows
+"""
+REPORT, STRONG = "report", "strong"
+VERSIONS = ("torch", "lightning")
+Runs = Mapping[str, Sequence[Kept]]
+
+
+def page(rows: Sequence[Row], results: Path) -> str:
+    """The text of the page.
+
+    Args:
+        rows: of the reports.
+        results: the folder with the records.
+
+    Raises:
+        ValueError: a record there is damaged or of another command.
+    """
+    runs = {entry.name: kept(results, entry) for row in rows for entry in row.entries}
+    entries = [entry for row in rows for entry in row.entries if runs[entry.name]]
+    parts = [HEAD.format(rule=RULE), table(pd.DataFrame([line for row in rows for line in _lines(row, runs)])), ""]
+    parts += ["## Commands and cost", "", _NO_RUNS if not entries else table(_costs(entries, runs)), ""]
+    parts += [text for entry in entries if entry.row.grid for text in _grid(entry, results)]
+    missing = [entry for row in rows for entry in row.entries if not runs[entry.name]]
+    parts += ["## Not run yet", "", *(f"    {entry.command}" for entry in missing), ""] if missing else []
+    parts += [f"- {row.id} {row.title}: {row.note}: `{row.command}`" for row in rows if row.note and row.command]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+_NO_RUNS = "There is no run yet."
+
+
+def _lines(row: Row, runs: Runs) -> list[dict[str, str]]:
+    """A line of the table for each number of the report, or one for a row without."""
+    numbers: Mapping[str, float | None] = {**row.report} if row.report else {"test/acc": None}
+    if row.command is not None:
+        return [_line(row, row.title, f"`{row.command}`", "", "")]
+    if row.grid:
+        there = sum(len(runs[entry.name]) for entry in row.entries)
+        return [_line(row, row.title, f"{there} runs, below" if there else "not run yet", "", "")]
+    lines = []
+    for metric, number in numbers.items():
+        ours = {STRONG: "", REPORT: ""}
+        verdicts = []
+        for entry in row.entries:
+            found = runs[entry.name]
+            if not found:
+                continue
+            measured, away = Measured.of(found, metric), departures(entry, found)
+            column = STRONG if "recipe=strong" in entry.overrides else REPORT
+            text = ", ".join([f"{measured}", *away])
+            ours[column] += f"; {text}" if ours[column] else text
+            if number is not None and not away:
+                verdicts.append(f"{entry.kind}: {verdict(measured, number)}")
+        title = row.title if len(numbers) == 1 else f"{row.title} ({metric})"
+        texts = [ours[column] or ("not run yet" if _has(row, column) else "") for column in (REPORT, STRONG)]
+        lines.append(_line(row, title, texts[0], texts[1], "; ".join(verdicts)))
+    return lines
+
+
+def _has(row: Row, column: str) -> bool:
+    """Whether a command of the row stands in the column."""
+    return any((entry.kind == STRONG) == (column == STRONG) for entry in row.entries)
+
+
+def _line(row: Row, title: str, report: str, strong: str, against: str) -> dict[str, str]:
+    return {
+        "row": row.id,
+        "what": title,
+        "the report": row.said,
+        "best published": row.published or "",
+        "its protocol": report,
+        "recipe=strong": strong,
+        "against the report": against,
+    }
+
+
+def _costs(entries: Sequence[Entry], runs: Runs) -> pd.DataFrame:
+    """What each command's runs took, and on what."""
+    lines = []
+    for entry in entries:
+        results = [run.result for run in runs[entry.name]]
+        seconds = [result.seconds["total"] for result in results]
+        named = {", ".join(f"{name} {run.versions[name]}" for name in VERSIONS) for run in runs[entry.name]}
+        lines.append(
+            {
+                "row": entry.row.id,
+                "command": f"`{entry.command}`",
+                "n": len(results),
+                "epochs": _span([result.epochs for result in results]),
+                "seconds a run": f"{fmean(seconds):,.0f}",
+                "hardware": "; ".join(sorted({f"{result.device}, {result.precision}" for result in results})),
+                "versions": "; ".join(sorted(named)),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def _grid(entry: Entry, results: Path) -> list[str]:
+    """The settings of a grid, and what is found in them."""
+    sweep = read_sweep(results / entry.name)
+    cells = cells_table(sweep)
+    findings = find(sweep, cells, None, {})
+    columns = [*sweep.axes, "n", "val/acc_mean", "val/acc_sd", "test/acc_mean", "test/acc_low", "test/acc_high"]
+    shown = findings.order[[name for name in columns if name in findings.order]]
+    pictures = [path for path in sorted((results / entry.name).glob("*.png")) if path.name != PICTURE]
+    return [
+        f"## {entry.row.id} {entry.row.title}",
+        "",
+        f"The report: {entry.row.said}. `{entry.command}`",
+        "",
+        table(shown),
+        "",
+        *(inline(line) + "  " for line in in_sentences(findings)),
+        "",
+        *(f"![{path.stem}]({results.name}/{entry.name}/{path.name})" for path in pictures),
+        "",
+    ]
+
+
+def _span(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"

@@ -1,0 +1,81 @@
+"""`results/`: the records of runs that stand against the reports, a folder a command, small enough to be committed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cifarlab.reading import read_json
+from cifarlab.reproduction.rows import Entry
+from cifarlab.result import FILE, Result, Status, is_replicate, write_bytes
+
+RESULTS = Path("results")
+RECORDS = (FILE, "history.csv", "environment.json")
+PICTURE = "curves.png"
+# Keys that say where and how a cell is run, and no part of what it is.
+PLACE = ("sweep", "trainer.", "hydra", "data.root", "checkpoints", "figures", "logger", "precision")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A finished run in `results/`.
+
+    Attributes:
+        name: of its folder below the command's.
+        versions: name -> version, from its `environment.json`.
+    """
+
+    name: str
+    result: Result
+    versions: dict[str, str]
+
+
+def kept(folder: Path, entry: Entry) -> list[Kept]:
+    """The finished runs of a command, by name.
+
+    Raises:
+        ValueError: a record is damaged, or the run is another command's: it would be read as what it is not.
+    """
+    found = []
+    for path in sorted((folder / entry.name).glob(f"*/{FILE}")):
+        result = Result.read(path.parent)
+        if result.status is not Status.FINISHED:
+            raise ValueError(f"{path}: the run has {result.status}; only finished ones are kept")
+        if more := _besides(result, entry):
+            raise ValueError(f"{path} is a run with {' '.join(more)}, which {entry.command!r} is not")
+        environment = read_json(path.with_name("environment.json"))
+        found.append(Kept(name=path.parent.name, result=result, versions=dict(environment.get("packages", {}))))
+    return found
+
+
+def keep(sweep: Path, entry: Entry, folder: Path) -> int:
+    """Copy the records of a sweep's finished runs; how many there are then.
+
+    Args:
+        sweep: its directory; nothing is copied where there is none.
+        entry: the command.
+        folder: `results/`.
+    """
+    picture: bytes | None = None
+    for path in sorted(sweep.glob(f"*/{FILE}")):
+        result = Result.read(path.parent)
+        if result.status is not Status.FINISHED or _besides(result, entry):
+            continue
+        place = folder / entry.name / path.parent.name
+        place.mkdir(parents=True, exist_ok=True)
+        for name in RECORDS[::-1]:  # what makes it a run comes last
+            write_bytes(place / name, (path.parent / name).read_bytes())
+        drawn = path.parent / "figures" / PICTURE
+        picture = picture or (drawn.read_bytes() if drawn.exists() else None)
+    if picture is not None:
+        write_bytes(folder / entry.name / PICTURE, picture)
+    return len(kept(folder, entry))
+
+
+def _besides(result: Result, entry: Entry) -> list[str]:
+    """What the run was given beyond the command, or lacks of it."""
+    asked = dict(each.split("=", 1) for each in entry.overrides)
+    given = dict(each.split("=", 1) for each in result.overrides if not each.startswith(PLACE))
+    beyond = [f"{key}={value}" for key, value in given.items() if key not in asked and not is_replicate(key)]
+    lacking = [f"no {key}={value}" for key, value in asked.items() if given.get(key) not in (value, *value.split(","))]
+    return [*(() if entry.row.grid else beyond), *lacking]

@@ -1,0 +1,37 @@
+"""A command of the queue in a process of its own, stopped where the budget ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+TRAIN = "cifarlab.verbs.commands.train"
+
+
+def run(arguments: Sequence[str], seconds: float, grace: float) -> int:
+    """Run `train.py`; its exit code.
+
+    Args:
+        arguments: of it.
+        seconds: after which it is asked to stop; it then writes the last state of the run that it is in.
+        grace: seconds for that, after which it is killed; the run goes on from its last epoch all the same.
+    """
+    process = subprocess.Popen([sys.executable, "-m", TRAIN, *arguments])
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return _stop(process, signal.SIGTERM, grace)
+    except BaseException:  # Ctrl-C reaches the run as well
+        _stop(process, signal.SIGINT, grace)
+        raise
+
+
+def _stop(process: subprocess.Popen[bytes], number: signal.Signals, grace: float) -> int:
+    process.send_signal(number)
+    try:
+        return process.wait(grace)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

@@ -1,0 +1,66 @@
+"""Ours against a report's number, by one rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cifarlab.reproduction.results import Kept
+from cifarlab.reproduction.rows import Entry
+from cifarlab.summary.statistics import FEWEST, describe
+
+RULE = f"""\
+A number is **beaten** where the lower end of our 95 % interval (Student's t over {FEWEST} seeds or more) lies above it,
+**missed** where the upper end lies below it, **level** else. Fewer runs have no interval: they are above or below, with
+their n, and no more is claimed. A run on other data, with `limit`, or of the report's protocol at another length is
+compared with nothing."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Mean of a metric over the runs of a command, fractions; `low` and `high` are NaN below FEWEST runs."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, runs: Sequence[Kept], metric: str) -> Measured:
+        values = [run.result.metrics[metric] for run in runs if metric in run.result.metrics]
+        found = describe(values, np.zeros(len(values), dtype=int), 1, (0.0, 1.0))
+        return cls(len(values), *(float(found[name][0]) for name in ("mean", "low", "high")))
+
+    def __str__(self) -> str:
+        if not self.n:
+            return ""
+        if np.isnan(self.low):
+            return f"{self.mean:.4f} (n = {self.n})"
+        return f"{self.mean:.4f}, {self.low:.4f} to {self.high:.4f} (n = {self.n})"
+
+
+def departures(entry: Entry, runs: Sequence[Kept]) -> list[str]:
+    """What of the runs is not as the row has it: data, number of pictures, and of the report's protocol its length."""
+    knobs = [run.result.knobs for run in runs]
+    typed = dict(each.split("=", 1) for each in entry.overrides)
+    found = []
+    if others := {str(each["data"]) for each in knobs} - {entry.row.data}:
+        found.append(f"on {' and '.join(sorted(others))}")
+    if limits := {str(each["limit"]) for each in knobs if each.get("limit") is not None}:
+        found.append(f"at most {' and '.join(sorted(limits))} pictures a split")
+    if "epochs" in typed and typed.get("recipe") != "strong":
+        found.append(f"{typed['epochs']} epochs")
+    return found
+
+
+def verdict(measured: Measured, report: float) -> str:
+    """``beaten``, ``level`` or ``missed``; ``above`` and ``below`` of few runs."""
+    if not measured.n:
+        return ""
+    if np.isnan(measured.low):
+        return f"{'above' if measured.mean > report else 'below'} (n = {measured.n})"
+    if measured.low > report:
+        return "beaten"
+    return "missed" if measured.high < report else "level"

@@ -1,0 +1,124 @@
+"""What is run next: worth a second, what is there already, and what fits the budget."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from cifarlab.reproduction import running
+from cifarlab.reproduction.cost import RUN_SECONDS, Size, Speeds, probe
+from cifarlab.reproduction.queue import Plan, next_task, tasks
+from cifarlab.reproduction.rows import Row, read_rows
+from cifarlab.verbs import reproduce
+from cifarlab.verbs.reproduce import UsageError, chosen, parse_arguments, read_plans
+
+SPEEDS = Speeds(((10**6, 1e9), (10**9, 1e11)))
+
+
+def plans() -> list[Plan]:
+    row = Row(id="R9.1", title="a net", said="80 %", runs={"report": ("experiment=resnet20",)})
+    dear = Row(id="R9.2", title="another", said="", worth=2.0, runs={"report": ("experiment=resnet50_cifar10",)})
+    sizes = (Size(10**6, 100_000, 0), Size(10**6, 10_000_000, 0))
+    return [
+        Plan(entry=each.entries[0], size=size, settings=1, seeds=3)
+        for each, size in zip((row, dear), sizes, strict=True)
+    ]
+
+
+def test_the_arithmetic_of_a_run_at_the_rate_of_the_nearest_net() -> None:
+    size = Size(flops=2 * 10**6, trained=1_000, judged=500)
+    assert size.arithmetic == 2e6 * (3 * 1_000 + 500)
+    assert SPEEDS.seconds(size) == pytest.approx(RUN_SECONDS + 7.0)
+    assert SPEEDS.seconds(Size(5 * 10**8, 1_000, 0)) == pytest.approx(RUN_SECONDS + 15.0)
+
+
+def test_first_seeds_come_before_further_ones_and_what_is_there_is_not_run_again() -> None:
+    found = tasks(plans(), {}, SPEEDS)
+    assert [(task.entry.row.id, task.count, task.runs) for task in found] == [
+        ("R9.1", 1, 1),
+        ("R9.1", None, 2),
+        ("R9.2", 1, 1),
+        ("R9.2", None, 2),
+    ]
+    assert tasks(plans(), {"resnet20-report": 2}, SPEEDS)[0].runs == 1
+    assert not tasks(plans(), {"resnet20-report": 3, "resnet50_cifar10-report": 3}, SPEEDS)
+
+
+def test_a_task_is_begun_only_where_it_fits_the_budget() -> None:
+    found = tasks(plans(), {}, SPEEDS)
+    assert found[0].seconds == pytest.approx(10 + RUN_SECONDS + 300)
+    assert next_task(found, 311, frozenset()) is None
+    assert next_task(found, 313, frozenset()) is found[0]
+    assert next_task(found, 1e9, frozenset({"resnet20-report"})) is found[2]
+
+
+def test_the_probe_measures_both_nets() -> None:
+    speeds = probe(torch.device("cpu"))
+    assert [round(flops / 1e6) for flops, _ in speeds.points] == [82, 1111]  # ResNet-20 and ResNet-18, two a product
+    assert all(rate > 1e8 for _, rate in speeds.points)
+
+
+def test_the_commands_come_to_as_many_runs_as_their_grids_have() -> None:
+    entries = {entry.name: entry for row in read_rows() for entry in row.entries}
+    names = [
+        "robustness-report",
+        "superconvergence-short",
+        "sparse_gates-short",
+        "augmentations-short",
+        "transfer-report",
+    ]
+    found = {plan.entry.name: plan for plan in read_plans([entries[name] for name in names])}
+    assert [found[name].settings * found[name].seeds for name in names] == [40, 3 * 3, 3 * 3, 6 * 3, 3]
+    assert found["sparse_gates-short"].size.trained == 12 * 5_000
+    assert found["sparse_gates-short"].size.judged == 12 * 5_000 + 5_000
+    assert found["transfer-report"].size.trained == 20 * 90_000
+
+
+@pytest.mark.parametrize("typed", ["budget=soon", "budget=-1", "plan=1", "rows=R9.9", "kinds=weak", "epochs=3"])
+def test_what_is_mistyped_is_named(typed: str) -> None:
+    with pytest.raises(UsageError, match=typed.split("=")[0]):
+        chosen(read_rows(), parse_arguments([typed]))
+
+
+def test_rows_and_kinds_choose_commands() -> None:
+    rows = read_rows()
+    assert {e.row.id for e in chosen(rows, parse_arguments(["rows=R4"]))} == {"R4.2", "R4.4", "R4.7", "R4.8", "R4.9"}
+    strong = chosen(rows, parse_arguments(["rows=resnet20", "kinds=strong", "hydra/launcher=local"]))
+    assert [entry.name for entry in strong] == ["resnet20-strong"]
+
+
+def test_a_command_is_stopped_at_the_end_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "TRAIN", "http.server")
+    begun = time.monotonic()
+    assert running.run(["--bind", "127.0.0.1", "0"], 1.0, 10.0) != 0
+    assert time.monotonic() - begun < 9
+
+
+def test_a_budget_runs_what_fits_keeps_it_and_writes_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun: list[list[str]] = []
+
+    def run(arguments: list[str], seconds: float, grace: float) -> int:
+        begun.append(arguments)
+        return 1
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(running, "run", run)
+    monkeypatch.setattr(reproduce, "_probed", lambda device: SPEEDS)
+    quiet = "trainer.progress_bar=false"
+    assert reproduce.main(["budget=100000000", "rows=tiny_vgg", "kinds=strong", quiet]) == 1
+    assert [arguments[1:] for arguments in begun] == [
+        [
+            "experiment=tiny_vgg",
+            "recipe=strong",
+            "seed=0",
+            "sweep=reproduction-tiny_vgg-strong",
+            "trainer.progress_bar=false",
+        ]
+    ]
+    assert "R4.2" in (tmp_path / "REPRODUCTION.md").read_text()
+    assert "not finished: tiny_vgg-strong" in capsys.readouterr().out

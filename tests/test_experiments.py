@@ -116,3 +116,19 @@ def test_it_takes_the_strong_recipe(compose_job: MakeJob, name: str) -> None:
     job = compose_job(f"experiment={name}", "recipe=strong")
     assert (job.knobs["optimizer"], job.knobs["schedule"], job.knobs["tta"]) == ("muon", "linear", "mirror")
     assert job.parts["model"].plain() == compose_job(f"experiment={name}").parts["model"].plain()
+
+
+def test_todays_recipe_has_its_own_length_and_what_is_typed_wins(compose_job: Callable[..., Job]) -> None:
+    """The longest that were asked for: ResNet-20 60 epochs, ResNet-18 30, VGG-19 40, tiny nets 20."""
+    most = {"resnet20": 60, "resnet18": 30, "vgg19": 40, "tiny": 20}
+    lengths = {path.stem: OmegaConf.load(path)["epochs"] for path in (CONF / "length").glob("*.yaml")}
+    assert {name.removeprefix("strong_") for name in lengths} <= set(PATHS)
+    for start, epochs in most.items():
+        there = [length for name, length in lengths.items() if name.startswith(f"strong_{start}")]
+        assert there, start
+        assert max(there) <= epochs
+    assert compose_job("experiment=resnet20", "recipe=strong").settings.epochs == lengths["strong_resnet20"]
+    assert compose_job("experiment=resnet20", "recipe=strong", "epochs=3").settings.epochs == 3
+    assert compose_job("experiment=resnet20").settings.epochs == 200
+    assert compose_job("experiment=residual_cifar10", "recipe=strong").settings.epochs == 8
+    assert compose_job("recipe=strong").settings.epochs == compose_job().settings.epochs

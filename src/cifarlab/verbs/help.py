@@ -38,6 +38,7 @@ USAGE = """\
 [bold]python train.py model=NAME --help[/]                    this page for another model, optimizer, ...
 """
 SUITS = "suits"  # the group of files MODEL_OPTIMIZER.yaml, chosen by these two
+LENGTH = "length"  # the group of files RECIPE_EXPERIMENT.yaml, likewise
 DOCUMENTED = re.compile(r"^(\w+): (.*)$")
 
 
@@ -101,7 +102,7 @@ def _print_groups(console: Console, folders: Sequence[Path]) -> None:
     console.print("[bold]Groups[/] (GROUP=OPTION; augment and logger take lists: augment=\\[crop,flip])")
     table = _table()
     found = {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
-    for group in sorted(found - {"hydra", "experiment", SUITS}):
+    for group in sorted(found - {"hydra", "experiment", SUITS, LENGTH}):
         table.add_row(group, escape(", ".join(file.stem for file in options(folders, group))))
     launchers = [file.stem for file in options(folders, "hydra/launcher")]
     table.add_row("hydra/launcher", escape(", ".join(["basic", *launchers])))
@@ -140,6 +141,9 @@ def _print_experiments(console: Console, folders: Sequence[Path]) -> None:
     for path in options(folders, "experiment"):
         table.add_row(path.stem, escape(headline(path)))
     console.print(table)
+    lengths = {file.stem: OmegaConf.load(file)["epochs"] for file in options(folders, LENGTH)}
+    said = ", ".join(f"{name.partition('_')[2]} {epochs}" for name, epochs in lengths.items())
+    console.print(f"[bold]Epochs of recipe=strong[/], where it has a length of its own: {escape(said)}")
 
 
 def headline(path: Path) -> str:

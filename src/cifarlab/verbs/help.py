@@ -141,7 +141,7 @@ def _print_experiments(console: Console, folders: Sequence[Path]) -> None:
     for path in options(folders, "experiment"):
         table.add_row(path.stem, escape(headline(path)))
     console.print(table)
-    lengths = {file.stem: OmegaConf.load(file)["epochs"] for file in options(folders, LENGTH)}
+    lengths = {file.stem: OmegaConf.select(OmegaConf.load(file), "epochs") for file in options(folders, LENGTH)}
     said = ", ".join(f"{name.partition('_')[2]} {epochs}" for name, epochs in lengths.items())
     console.print(f"[bold]Epochs of recipe=strong[/], where it has a length of its own: {escape(said)}")
 

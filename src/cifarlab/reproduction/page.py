@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-import pandas as pd
-
 from cifarlab.reproduction.results import PICTURE, Kept, kept
 from cifarlab.reproduction.rows import Entry, Row
 from cifarlab.reproduction.verdict import RULE, Measured, departures, verdict
@@ -48,8 +46,8 @@ def page(rows: Sequence[Row], results: Path) -> str:
     """
     runs = {entry.name: kept(results, entry) for row in rows for entry in row.entries}
     entries = [entry for row in rows for entry in row.entries if runs[entry.name]]
-    parts = [HEAD.format(rule=RULE), table(pd.DataFrame([line for row in rows for line in _lines(row, runs)])), ""]
-    parts += ["## Commands and cost", "", _NO_RUNS if not entries else table(_costs(entries, runs)), ""]
+    parts = [HEAD.format(rule=RULE), _table([line for row in rows for line in _lines(row, runs)]), ""]
+    parts += ["## Commands and cost", "", _NO_RUNS if not entries else _table(_costs(entries, runs)), ""]
     parts += [text for entry in entries if entry.row.grid for text in _grid(entry, results)]
     missing = [entry for row in rows for entry in row.entries if not runs[entry.name]]
     parts += ["## Not run yet", "", *(f"    {entry.command}" for entry in missing), ""] if missing else []
@@ -105,7 +103,7 @@ def _line(row: Row, title: str, report: str, strong: str, against: str) -> dict[
     }
 
 
-def _costs(entries: Sequence[Entry], runs: Runs) -> pd.DataFrame:
+def _costs(entries: Sequence[Entry], runs: Runs) -> list[dict[str, str]]:
     """What each command's runs took, and on what."""
     lines = []
     for entry in entries:
@@ -116,14 +114,14 @@ def _costs(entries: Sequence[Entry], runs: Runs) -> pd.DataFrame:
             {
                 "row": entry.row.id,
                 "command": f"`{entry.command}`",
-                "n": len(results),
+                "n": str(len(results)),
                 "epochs": _span([result.epochs for result in results]),
                 "seconds a run": f"{fmean(seconds):,.0f}",
-                "hardware": "; ".join(sorted({f"{result.device}, {result.precision}" for result in results})),
+                "hardware": "; ".join(sorted({inline(f"{result.device}, {result.precision}") for result in results})),
                 "versions": "; ".join(sorted(named)),
             }
         )
-    return pd.DataFrame(lines)
+    return lines
 
 
 def _grid(entry: Entry, results: Path) -> list[str]:
@@ -146,6 +144,13 @@ def _grid(entry: Entry, results: Path) -> list[str]:
         *(f"![{path.stem}]({results.name}/{entry.name}/{path.name})" for path in pictures),
         "",
     ]
+
+
+def _table(lines: Sequence[Mapping[str, str]]) -> str:
+    """A Markdown table of text that may hold code."""
+    names = list(lines[0])
+    header = [f"| {' | '.join(names)} |", f"| {' | '.join('---' for _ in names)} |"]
+    return "\n".join([*header, *(f"| {' | '.join(line[name] for name in names)} |" for line in lines)])
 
 
 def _span(numbers: Sequence[int]) -> str:

@@ -1,5 +1,8 @@
 """The page: self-contained, escaped, and alive in a browser."""
 
+import base64
+import gzip
+import importlib
 import json
 import re
 import shutil
@@ -16,6 +19,11 @@ from cifarlab.summary.charts.surfaces import grid3d
 from cifarlab.summary.load import read_sweep
 from cifarlab.summary.page import _cell, _cells, badge
 
+# Their package gives these names to functions.
+cost_module, curves_module, marginals_module = (
+    importlib.import_module(f"cifarlab.summary.charts.{name}") for name in ("cost", "curves", "marginals")
+)
+page_module = importlib.import_module("cifarlab.summary.page")
 EVIL = "</script><script>alert(1)</script>"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # What the page itself must say of a browser that ran it: appended to a copy of the page, read back from the dumped DOM.
@@ -238,3 +246,88 @@ def test_every_menu_and_table_works_in_chromium(hostile, tmp_path):
     assert report["seconds"][0][0] == pytest.approx(10.515, abs=0.01)
     assert report["tables"] == 2
     assert report["left"] == ["cell13"]
+
+
+def columns_of(page):
+    """What the page holds of its large tables."""
+    texts = re.findall(r'class="columns">(.*?)</script>', page)
+    return [json.loads(gzip.decompress(base64.b64decode(text))) for text in texts]
+
+
+@pytest.fixture
+def large(make_run, tmp_path, monkeypatch):
+    """The page of six runs, which count as many: they are packed in columns, and their two settings are not."""
+    monkeypatch.setattr(page_module, "MOST_ROWS", 4)
+    sweep = tmp_path / "large"
+    for number in range(6):
+        knobs = {"note": (EVIL, "plain")[number // 3], "seed": number % 3}
+        lost = {"status": "failed", "metrics": {}} if number == 0 else {}
+        make_run(sweep / f"cell{number}", knobs, 0.1234567891 + 0.1 * (number % 3), **lost)
+    cells = [{"name": f"cell{number}"} for number in range(6)]
+    axes = {"note": [EVIL, "plain"], "seed": ["0", "1", "2"]}
+    (sweep / "sweep.json").write_text(json.dumps({"schema": 1, "name": "large", "axes": axes, "cells": cells}))
+    return summarize(sweep)
+
+
+def test_a_large_table_is_packed_in_columns_with_seven_digits_to_sort_by(large):
+    page = large.read_text()
+    (columns,) = columns_of(page)
+    titles = re.findall(r"<th>(.*?)</th>", page.rpartition('<table class="data')[2])
+    by_title = dict(zip(titles, columns, strict=True))
+    assert len(by_title["name"]["shown"]) == 6
+    assert re.fullmatch(r'<a href="../[^"<>]*/">[^<>]*</a>', by_title["name"]["shown"][0])
+    assert "&lt;script&gt;" in by_title["note"]["shown"][0]
+    assert not any(EVIL in text for column in columns for text in column["shown"])
+    assert sorted(by_title["val/acc"]["shown"]) == ["", "0.12346", "0.22346", "0.22346", "0.32346", "0.32346"]
+    assert sorted(each for each in by_title["val/acc"]["order"] if each is not None)[0] == 0.1234568
+    assert by_title["seed"] == {"shown": ["0", "1", "2"] * 2, "order": [0, 1, 2] * 2}
+    assert by_title["status"]["order"] is None
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_the_columns_reach_the_table_cell_by_cell(large, tmp_path):
+    """The page's own script, with a document and a table library that only take down what they are given."""
+    page = large.read_text()
+    script = re.search(r'<script type="module">(.*?)</script>', page, re.DOTALL)[1]
+    script, replaced = re.subn(r"await import\(.*?\);\n", "globalThis;\n", script)
+    assert replaced == 1
+    library = re.search(r'id="datatables">(.*?)</script>', page)[1]
+    columns = re.search(r'class="columns">(.*?)</script>', page)[1]
+    (tmp_path / "page.mjs").write_text(
+        f"""
+        const given = [], beside = {{textContent: "{columns}", matches: () => true}};
+        globalThis.document = {{
+          body: {{dataset: {{}}}}, getElementById: () => ({{textContent: "{library}"}}),
+          querySelectorAll: () => [{{nextElementSibling: null}}, {{nextElementSibling: beside}}],
+        }};
+        globalThis.jQuery = table => ({{DataTable: options => given.push(options)}});
+        {script}
+        const {{data, columns}} = given[1];
+        const read = type => data.map(row => columns.map(column => column.data(row, type)));
+        console.log(JSON.stringify([source.length, "data" in given[0], read("display"), read("sort")]));
+        """
+    )
+    said = subprocess.run(["node", tmp_path / "page.mjs"], capture_output=True, text=True, timeout=60, check=True)
+    length, is_filled, shown, order = json.loads(said.stdout)
+    assert (length > 100_000, is_filled) == (True, False)
+    (packed,) = columns_of(page)
+    assert [list(row) for row in zip(*(column["shown"] for column in packed), strict=True)] == shown
+    place = next(number for number, column in enumerate(packed) if column["order"] is not None)
+    assert [row[place] for row in order][1:] == packed[place]["order"][1:]
+
+
+def test_of_very_many_runs_and_settings_a_chart_holds_boxes_and_an_even_choice(make_sweep, monkeypatch):
+    axes = {"blocks": [1, 2], "kernel_size": [2, 3, 4], "seed": [0, 1]}
+    sweep = make_sweep(axes, lambda knobs: 0.1 * knobs["blocks"] + 0.02 * knobs["kernel_size"])
+    monkeypatch.setattr(marginals_module, "MOST_RUNS", 11)
+    monkeypatch.setattr(curves_module, "MOST_CURVES", 4)
+    monkeypatch.setattr(cost_module, "MOST_SETTINGS", 3)
+    page = summarize(sweep).read_text()
+    charts = json.loads(re.search(r'id="charts">(.*?)</script>', page, re.DOTALL)[1])
+    box = charts["marginal"]["data"][0]
+    assert (box["x"], "y" in box) == (["1", "2"], False)
+    quartiles = [box[name] for name in ("lowerfence", "q1", "median", "q3", "upperfence")]
+    assert quartiles == [[0.14, 0.24], [0.145, 0.245], [0.16, 0.26], [0.175, 0.275], [0.18, 0.28]]
+    assert charts["curves"]["layout"]["title"]["text"] == "4 of 12 curves"
+    assert sum(trace["x"].count(None) for trace in charts["curves"]["data"]) == 4
+    assert len(charts["cost"]["data"][0]["x"]) == 3

@@ -78,7 +78,7 @@ class Findings:
         rows = self.confirmed[(self.confirmed["group"] == self.best["group"]) & (self.confirmed["n"] > 0)]
         return rows.iloc[0] if len(rows) else None
 
-    @property
+    @functools.cached_property
     def better(self) -> str | None:
         """Which setting is better and by how much, in a sentence."""
         return which_is_better(self.sweep, self.order, self.noise) if self.best is not None else None

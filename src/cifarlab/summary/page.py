@@ -7,7 +7,9 @@ it; both libraries are written into the page. Every text from a config or an err
 from __future__ import annotations
 
 import base64
+import gzip
 import json
+import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -30,6 +32,7 @@ from cifarlab.summary.tables import setting
 from cifarlab.summary.values import absent, label, numeric, ordered
 
 MOST_ERRORS = 200
+MOST_ROWS = 500  # of a table that is written out
 HEADINGS: Mapping[OfSweep, tuple[str, str]] = {
     "heatmap": ("Heatmap", "Choose axes and metric above the chart; a red cross marks a place where no run finished."),
     "marginal": ("One knob at a time", "Every run, and the mean with its spread."),
@@ -85,7 +88,7 @@ def page(findings: Findings, histories: Mapping[str, History], figures: Sequence
         dark=embedded(in_the_dark(content)),
         plotly=get_plotlyjs(),
         table_style=read_package_file("html", "dt_bundle.css"),
-        table_library=base64.b64encode(read_package_file("html", "dt_bundle.js").encode()).decode(),
+        table_library=packed(read_package_file("html", "dt_bundle.js")),
     )
 
 
@@ -252,10 +255,32 @@ def _shown(value: object) -> str:
 
 
 def data_table(titles: Sequence[str], rows: Rows) -> str:
-    """A table that DataTables makes sortable and filterable; without JavaScript it is a plain table."""
+    """A table that DataTables makes sortable and filterable.
+
+    Without JavaScript it is a plain table; of very many rows the columns are packed, and drawn page by page.
+    """
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
+    opened = f'<table class="data display compact"><thead><tr>{head}</tr></thead>'
+    if len(rows) > MOST_ROWS:
+        columns = [
+            {"shown": [cell for cell, _ in column], "order": _order(column)} for column in zip(*rows, strict=True)
+        ]
+        return f'{opened}</table><script type="application/octet-stream" class="columns">{packed(columns)}</script>'
     body = "".join(f"<tr>{''.join(_cell(shown, value) for shown, value in row)}</tr>" for row in rows)
-    return f'<table class="data display compact"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f"{opened}<tbody>{body}</tbody></table>"
+
+
+def packed(content: Any) -> str:
+    """JSON, compressed (gzip) and in letters (base64)."""
+    plain = json.dumps(content, allow_nan=False, separators=(",", ":"), default=_number)
+    return base64.b64encode(gzip.compress(plain.encode(), mtime=0)).decode()
+
+
+def _order(column: Sequence[tuple[str, object]]) -> list[float | None] | None:
+    """What a column of numbers is sorted by: seven digits, where five are shown; None for what is sorted as shown."""
+    if not any(numeric(value) for _, value in column):
+        return None
+    return [float(f"{value:.7g}") if numeric(value) and math.isfinite(value) else None for _, value in column]
 
 
 def _cell(shown: str, value: object) -> str:

@@ -51,7 +51,11 @@ def _of_folds(fold: object) -> float:
 
 def in_words(sweep: Sweep) -> str:
     """`seeds`, `folds`, `seeds and folds`, `splits`: what runs of one setting differ in."""
-    varied = [name for name in REPLICATES if name in sweep.runs and sweep.runs[name].map(label).nunique() > 1]
+    varied = [name for name in REPLICATES if name in sweep.runs and _distinct(sweep.runs[name]) > 1]
     words = {"fold": "folds", "split_seed": "splits"}
     found = list(dict.fromkeys(words.get(name, "seeds") for name in varied))
     return " and ".join(found) or "seeds"
+
+
+def _distinct(values: pd.Series) -> int:
+    return len({label(value) for value in values.unique()})

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from cifarlab.figures import OfSweep
 from cifarlab.summary.arrange import cost_of, overlay_of, trials_of
 from cifarlab.summary.charts.cost import cost
-from cifarlab.summary.charts.curves import curves
+from cifarlab.summary.charts.curves import MOST_CURVES, curves
 from cifarlab.summary.charts.marginals import marginals
 from cifarlab.summary.charts.search import search
 from cifarlab.summary.charts.surfaces import grid3d, heatmap
@@ -18,8 +18,6 @@ from cifarlab.summary.load import Sweep
 from cifarlab.summary.tables import METRICS, column, score
 
 __all__ = ["charts"]
-
-MOST_CURVES = 300
 
 
 def charts(sweep: Sweep, histories: Mapping[str, History]) -> dict[OfSweep, go.Figure | str]:

@@ -6,7 +6,9 @@ import plotly.graph_objects as go
 
 from cifarlab.figures.cost import Cost
 from cifarlab.figures.style import FAILED, PALETTE
-from cifarlab.summary.charts.look import View, chart, rounded, text
+from cifarlab.summary.charts.look import View, chart, rounded, text, thinned
+
+MOST_SETTINGS = 2000  # that a page holds, beside the front
 
 
 def cost(data: Cost) -> go.Figure:
@@ -23,7 +25,7 @@ def _view(data: Cost, kind: str) -> View:
             "text": [text(data.names[place]) for place in chosen],
             "hovertemplate": "%{text}<br>%{x}: %{y:.4f}<extra></extra>",
         }
-        for chosen in (data.known(kind), data.front(kind))
+        for chosen in (thinned(data.known(kind), MOST_SETTINGS), data.front(kind))
     )
     settings = go.Scatter(
         mode="markers", name="setting", marker={"color": PALETTE[0], "size": 8, "opacity": 0.65}, **points

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from cifarlab.figures.curves import COLUMNS, Overlay
-from cifarlab.summary.charts.look import View, chart, rounded, text
+from cifarlab.summary.charts.look import View, chart, rounded, text, thinned
 
 MOST_POINTS = 100
+MOST_CURVES = 300  # of settings, where runs are more
 
 
 def curves(data: Overlay) -> go.Figure:
@@ -21,11 +23,14 @@ def curves(data: Overlay) -> go.Figure:
     """
     if not data.columns:
         raise ValueError("no run has a history of losses or accuracies")
+    drawn = replace(data, curves=thinned(data.curves, MOST_CURVES))
     legend = {"title": {"text": text(data.legend_title)}}
     base = go.Figure(
         layout={"height": 480, "showlegend": True, "legend": legend, "xaxis": {"title": {"text": "epoch"}}}
     )
-    return chart({"": {COLUMNS[column]: _view(data, column) for column in data.columns}}, base)
+    if len(drawn.curves) < len(data.curves):
+        base.update_layout(title={"text": f"{len(drawn.curves)} of {len(data.curves):,} curves", "font": {"size": 13}})
+    return chart({"": {COLUMNS[column]: _view(drawn, column) for column in data.columns}}, base)
 
 
 def _view(data: Overlay, column: str) -> View:

@@ -185,3 +185,10 @@ def _flat(nested: Mapping[str, Any]) -> dict[str, Any]:
                 yield f"{before}{key}", value
 
     return dict(walk(nested, ""))
+
+
+def thinned(items: Any, most: int) -> list[Any]:
+    """At most so many, evenly, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[place] for place in np.unique(np.linspace(0, len(items) - 1, most).astype(int))]

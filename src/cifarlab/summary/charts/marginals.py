@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -13,13 +15,16 @@ from cifarlab.summary.arrange import marginal_of
 from cifarlab.summary.charts.look import BOX, View, along, category, chart, rounded, text, title_of
 from cifarlab.summary.load import Sweep
 
-MOST_POINTS = 500
+MOST_POINTS = 500  # runs that are drawn one by one
+MOST_RUNS = 2000  # that a page holds
 
 
 def marginals(sweep: Sweep, axes: Sequence[str], metrics: Sequence[str]) -> go.Figure:
     """One axis at a time: every run over a box of quartiles, beside it the mean with the interquartile range."""
+    many = len(sweep.runs) > MOST_RUNS
     views = {
-        text(knob): {title_of(metric): _view(marginal_of(sweep, knob, metric)) for metric in metrics} for knob in axes
+        text(knob): {title_of(metric): _view(marginal_of(sweep, knob, metric), many) for metric in metrics}
+        for knob in axes
     }
     alone = len(sweep.swept()) < 2  # then runs of a value differ in their seeds alone
     titles = ("every run, with quartiles", f"mean with {'standard deviation' if alone else 'interquartile range'}")
@@ -29,14 +34,12 @@ def marginals(sweep: Sweep, axes: Sequence[str], metrics: Sequence[str]) -> go.F
     return chart(views, base)
 
 
-def _view(data: Marginal) -> View:
+def _view(data: Marginal, many: bool) -> View:
     values = [text(data.axis.values[place]) for place in data.measured]
     samples = [data.samples[place] for place in data.measured]
     mean, low, high = data.spread
     every = go.Box(
-        x=[value for value, sample in zip(values, samples, strict=True) for _ in sample],
-        y=rounded([number for sample in samples for number in sample]),
-        boxpoints="all" if sum(sample.size for sample in samples) <= MOST_POINTS else "outliers",
+        **(_quartiles(values, samples) if many else _runs(values, samples)),
         pointpos=0,
         jitter=0.4,
         fillcolor=BOX,
@@ -63,3 +66,19 @@ def _view(data: Marginal) -> View:
     return View(
         traces=[every, means], layout={"xaxis": look, "xaxis2": scaled, "yaxis": {"title": {"text": data.metric}}}
     )
+
+
+def _runs(values: Sequence[str], samples: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Every run, from which plotly makes the boxes."""
+    return {
+        "x": [value for value, sample in zip(values, samples, strict=True) for _ in sample],
+        "y": rounded([number for sample in samples for number in sample]),
+        "boxpoints": "all" if sum(sample.size for sample in samples) <= MOST_POINTS else "outliers",
+    }
+
+
+def _quartiles(values: Sequence[str], samples: Sequence[np.ndarray]) -> dict[str, Any]:
+    """The boxes alone, with whiskers to the extremes."""
+    names = ("lowerfence", "q1", "median", "q3", "upperfence")
+    shares = zip(names, (0, 0.25, 0.5, 0.75, 1), strict=True)
+    return {"x": values} | {name: rounded([np.quantile(each, share) for each in samples]) for name, share in shares}

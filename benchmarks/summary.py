@@ -1,12 +1,19 @@
-"""Seconds of `summarize` on a made-up sweep of 2,000 jobs: `python -m benchmarks.summary [JOBS]`."""
+"""Seconds of `summarize` on made-up sweeps, and bytes of the page: `python -m benchmarks.summary [RUNS ...]`.
+
+Of 1,000, 5,000 and 20,000 runs of 500 settings; last of 5,000 runs with an axis of 2,500 values. Each is a process of
+its own, imports included.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import os
 import random
 import subprocess
 import sys
 import tempfile
+import time
 from itertools import islice, product
 from pathlib import Path
 
@@ -88,19 +95,28 @@ def _result(cell: dict, knobs: dict[str, float], accuracy: float, failed: bool) 
     }
 
 
-def main() -> None:
-    """Print the seconds of the whole process, imports included."""
-    import time
-
-    jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+def measure(name: str, runs: int, axes: dict[str, list[float]]) -> None:
+    """Make a sweep, sum it up in a process of its own, print what that took and what came of it."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "grid"
-        make_sweep(folder, jobs)
-        begin = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "cifarlab.verbs.summarize", str(folder)], check=True, stdout=subprocess.DEVNULL
-        )
-        print(f"summarize {jobs} jobs: {time.perf_counter() - begin:.2f} s")
+        make_sweep(folder, runs, axes)
+        begin, before = time.perf_counter(), os.times()
+        command = [sys.executable, "-m", "cifarlab.verbs.summarize", str(folder)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        after, seconds = os.times(), time.perf_counter() - begin
+        worked = after.children_user + after.children_system - before.children_user - before.children_system
+        size = (folder / "summary" / "index.html").stat().st_size / 1e6
+        print(f"{name:34} {seconds:6.1f} s  (processor {worked:5.1f} s)  page {size:.1f} MB", flush=True)
+
+
+def main() -> None:
+    """Measure each, and say how loaded the machine is."""
+    counts = [int(argument) for argument in sys.argv[1:]] or [1000, 5000, 20_000]
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    for count in counts:
+        measure(f"{count:,} runs", count, {**AXES, "seed": [*range(math.ceil(count / 500))]})
+    many = {"lr": [round(0.0001 * place, 6) for place in range(1, 2501)], "seed": [0, 1]}
+    measure("5,000 runs, an axis of 2,500 values", 5000, many)
 
 
 if __name__ == "__main__":

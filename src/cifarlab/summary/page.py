@@ -280,7 +280,10 @@ def _order(column: Sequence[tuple[str, object]]) -> list[float | None] | None:
     """What a column of numbers is sorted by: seven digits, where five are shown; None for what is sorted as shown."""
     if not any(numeric(value) for _, value in column):
         return None
-    return [float(f"{value:.7g}") if numeric(value) and math.isfinite(value) else None for _, value in column]
+    return [
+        float(f"{value:.7g}") if isinstance(value, (int, float)) and math.isfinite(value) else None
+        for _, value in column
+    ]
 
 
 def _cell(shown: str, value: object) -> str:

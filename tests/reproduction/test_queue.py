@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -95,6 +99,32 @@ def test_a_command_is_stopped_at_the_end_of_the_budget(monkeypatch: pytest.Monke
     begun = time.monotonic()
     assert running.run(["--bind", "127.0.0.1", "0"], 1.0, 10.0) != 0
     assert time.monotonic() - begun < 9
+
+
+def test_a_run_is_not_left_behind_by_who_is_asked_to_stop(tmp_path: Path) -> None:
+    """SIGTERM to the queue is handed on; the run ends before the queue does."""
+    code = (
+        "import sys; from cifarlab.verbs.start import Stopped, begin, stoppable; from cifarlab.reproduction import running;"
+        "running.TRAIN = 'http.server'; begin();"
+        "print('here', flush=True)\n"
+        "with stoppable():\n"
+        "    try: running.run(['--bind', '127.0.0.1', sys.argv[1]], 60.0, 10.0)\n"
+        "    except Stopped as stopped: print('stopped', stopped.args[0], flush=True)\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    queue = subprocess.Popen([sys.executable, "-c", code, str(port)], stdout=subprocess.PIPE, text=True)
+    for _ in range(200):
+        with socket.socket() as asking:
+            if asking.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.1)
+    queue.send_signal(signal.SIGTERM)
+    said, _ = queue.communicate(timeout=60)
+    assert said.splitlines()[-1] == f"stopped {int(signal.SIGTERM)}"
+    with socket.socket() as asking:
+        assert asking.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_a_budget_runs_what_fits_keeps_it_and_writes_the_page(

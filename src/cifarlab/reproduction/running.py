@@ -18,12 +18,13 @@ def run(arguments: Sequence[str], seconds: float, grace: float) -> int:
         seconds: after which it is asked to stop; it then writes the last state of the run that it is in.
         grace: seconds for that, after which it is killed; the run goes on from its last epoch all the same.
     """
-    process = subprocess.Popen([sys.executable, "-m", TRAIN, *arguments])
+    # In a group of its own: Ctrl-C reaches this process alone, which hands it on once.
+    process = subprocess.Popen([sys.executable, "-m", TRAIN, *arguments], process_group=0)
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
         return _stop(process, signal.SIGTERM, grace)
-    except BaseException:  # Ctrl-C reaches the run as well
+    except BaseException:  # asked to stop, by Ctrl-C or SIGTERM
         _stop(process, signal.SIGINT, grace)
         raise
 

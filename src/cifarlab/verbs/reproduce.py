@@ -16,6 +16,7 @@ from rich.table import Table
 from cifarlab.reproduction.results import RESULTS, keep, kept
 from cifarlab.reproduction.rows import Entry, Row, read_rows
 from cifarlab.result import write_text
+from cifarlab.verbs.start import Stopped, stoppable
 
 if TYPE_CHECKING:
     from cifarlab.reproduction.cost import Speeds
@@ -135,12 +136,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{error}\n\n{HELP}", file=sys.stderr)
         return 2
     try:
-        lost = Reproduction(rows, entries, parsed).go_on() if parsed.budget or parsed.plan else False
-        if not parsed.plan:
-            print(write_page(rows))
+        with stoppable():
+            lost = Reproduction(rows, entries, parsed).go_on() if parsed.budget or parsed.plan else False
+            if not parsed.plan:
+                print(write_page(rows))
     except (ValueError, OSError) as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 1
+    except Stopped as stopped:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 128 + int(stopped.args[0])
     return int(lost)
 
 

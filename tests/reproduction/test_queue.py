@@ -104,7 +104,8 @@ def test_a_command_is_stopped_at_the_end_of_the_budget(monkeypatch: pytest.Monke
 def test_a_run_is_not_left_behind_by_who_is_asked_to_stop(tmp_path: Path) -> None:
     """SIGTERM to the queue is handed on; the run ends before the queue does."""
     code = (
-        "import sys; from cifarlab.verbs.start import Stopped, begin, stoppable; from cifarlab.reproduction import running;"
+        "import sys; from cifarlab.verbs.start import Stopped, begin, stoppable;"
+        "from cifarlab.reproduction import running;"
         "running.TRAIN = 'http.server'; begin();"
         "print('here', flush=True)\n"
         "with stoppable():\n"

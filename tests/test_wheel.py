@@ -56,11 +56,11 @@ def test_a_cell_runs_and_lies_in_the_current_folder(installed: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
-def test_alone_it_names_the_four_verbs(installed: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_alone_it_names_the_verbs(installed: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = cifarlab(installed, tmp_path, *arguments)
     assert done.returncode == 0
     named = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
-    assert named == ["train", "evaluate", "visualize", "summarize"]
+    assert named == ["train", "evaluate", "visualize", "summarize", "reproduce"]
 
 
 @pytest.mark.parametrize("arguments", [("nope",), ("train", "model=nope"), ("evaluate", "run=nowhere"), ("summarize",)])

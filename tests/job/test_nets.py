@@ -50,7 +50,8 @@ def with_fractions(group: str) -> list[Any]:
 
 @pytest.mark.parametrize(("node", "name"), with_fractions("model"))
 def test_no_fraction_decides_on_what_a_net_of_ours_costs(node: dict[str, Any], name: str) -> None:
-    nets = [describe({**node, name: value}, key="model", room=ROOMS["model"]) for value in (0.3, 0.6)]
+    gated = {"gate": "response"} if name == "gate_threshold" else {}  # else nothing reads it, which is refused
+    nets = [describe({**node, **gated, name: value}, key="model", room=ROOMS["model"]) for value in (0.3, 0.6)]
     assert nets[0].plain() != nets[1].plain()
     assert shape_of(nets[0]) == shape_of(nets[1])
     assert cost(nets[0], 10, (32, 32)) == cost(nets[1], 10, (32, 32))

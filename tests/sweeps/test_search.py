@@ -65,10 +65,15 @@ def states(directory: Path) -> list[str]:
 
 
 def planned(overrides: Sequence[str]) -> Planned:
-    """A cell whose key is the text of its overrides."""
-    key = " ".join(override for override in overrides if "search.trial" not in override)
+    """A cell whose key is the text of its overrides, in letters that a key may have."""
+    key = "__".join(override.replace("=", "_") for override in overrides if "search.trial" not in override)
     identity = Identity(key, "g", overrides=tuple(override.lstrip("+") for override in overrides))
     return Planned(tuple(overrides), SimpleNamespace(identity=identity), None)  # type: ignore[arg-type]
+
+
+def text(cell: Cell) -> str:
+    """The overrides that a cell's key stands for: ``x=0.5 seed=1``."""
+    return cell.key.replace("__", " ").replace("_", "=")
 
 
 class Stub:
@@ -100,7 +105,7 @@ class Stub:
     def enter(self, planned: Planned) -> Cell:
         with locked(self.directory):
             ledger = Ledger.open(self.directory)
-            name = planned.job.identity.key.replace(" ", "+").replace("=", "-")
+            name = planned.job.identity.key
             cell = ledger.enter(name, planned.job.identity, planned.overrides)
             ledger.write()
         return cell
@@ -111,16 +116,16 @@ class Stub:
             for cell, planned in cells:
                 if len(self.ran) == most:
                     return
-                self.ran.append(cell.key)
-                status = self.fates.get(cell.key, "finished")
+                self.ran.append(text(cell))
+                status = self.fates.get(text(cell), "finished")
                 self.write(cell, planned, status)
                 search.ended(cell, status)
 
     def metrics(self, cell: Cell, value: float) -> dict[str, float]:
-        return {"val/acc": value + (0.5 if "seed=1" in cell.key else 0)}
+        return {"val/acc": value + (0.5 if "seed=1" in text(cell) else 0)}
 
     def write(self, cell: Cell, planned: Planned, status: Status) -> None:
-        value = float(dict(part.split("=") for part in cell.key.split())["x"])
+        value = float(dict(part.split("=") for part in text(cell).split())["x"])
         result = Result.begun(planned.job.identity)
         result.status, result.error = status, f"it {status}"
         result.metrics = self.metrics(cell, value)
@@ -234,7 +239,7 @@ def test_with_a_pruner_the_other_seeds_wait_for_the_first(tmp_path: Path) -> Non
     search = stub.search()
     cells = next(search.rounds())
     at_work = [next(cells) for _ in range(3)]
-    assert [cell.key.split()[1] for cell, _ in at_work] == ["seed=0"] * 3
+    assert [text(cell).split()[1] for cell, _ in at_work] == ["seed=0"] * 3
     assert [planned.overrides[-1] for _, planned in at_work] == [f"++search.trial=s/{number}" for number in range(3)]
     assert next(cells, None) is None  # nothing until one of these ends
     for (cell, planned), status in zip(at_work, ("finished", "pruned", "finished"), strict=True):

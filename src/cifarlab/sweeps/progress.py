@@ -134,7 +134,8 @@ class Progress:
             soft_wrap=True,
         )
         if status not in ("finished", "pruned") and outcome.get("error"):
-            self.console.print(f"    {escape(visible(str(outcome['error'])).strip().splitlines()[-1])}", style="red")
+            last = visible(str(outcome["error"])).strip().splitlines()[-1]
+            self.console.print(f"    {escape(last)}", style="red", soft_wrap=True)
 
     def seconds_left(self) -> float:
         """How long the rest will take if the cells to come take as long as those so far; 0 at the end."""

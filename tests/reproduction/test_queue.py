@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cifarlab.reproduction import running
+from cifarlab.reproduction import cost, running
 from cifarlab.reproduction.cost import RUN_SECONDS, Size, Speeds, probe
 from cifarlab.reproduction.queue import Plan, next_task, tasks
 from cifarlab.reproduction.rows import Row, read_rows
@@ -59,7 +59,9 @@ def test_a_task_is_begun_only_where_it_fits_the_budget() -> None:
     assert next_task(found, 1e9, frozenset({"resnet20-report"})) is found[2]
 
 
-def test_the_probe_measures_both_nets() -> None:
+def test_the_probe_measures_both_nets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "PROBE_BATCH", 4)
+    monkeypatch.setattr(cost, "PROBE_STEPS", 1)
     speeds = probe(torch.device("cpu"))
     assert [round(flops / 1e6) for flops, _ in speeds.points] == [82, 1111]  # ResNet-20 and ResNet-18, two a product
     assert all(rate > 1e8 for _, rate in speeds.points)

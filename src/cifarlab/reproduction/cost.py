@@ -20,7 +20,7 @@ PICTURES = {"cifar10": (50_000, 0, 10_000), "cifar100": (50_000, 0, 10_000), "ci
 BACKWARD = 2  # a backward pass has about twice the arithmetic of the forward pass
 START_SECONDS = 10.0  # imports, checks and the first step of a command
 RUN_SECONDS = 2.0  # around a run: net, figures, records
-PROBE_BATCH, PROBE_STEPS = 128, 5
+PROBE_BATCH, PROBE_STEPS = 128, 3
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from cifarlab.reproduction.page import FILE, page
 from cifarlab.reproduction.results import keep, kept
@@ -120,6 +121,51 @@ def test_only_finished_runs_of_the_command_are_kept(tmp_path: Path) -> None:
         "history.csv",
         "result.json",
     ]
+    # In another clone the same run may have another name: it is the same run.
+    write_run(tmp_path / "elsewhere" / "resnet20", ["experiment=resnet20", "seed=0"], 0.81)
+    again = Result.read(tmp_path / "elsewhere" / "resnet20")
+    again.key = Result.read(sweep / "seed-0").key
+    again.write(tmp_path / "elsewhere" / "resnet20")
+    assert keep(tmp_path / "elsewhere", entry, results) == 1
+    # And another run may have its name: neither takes the other's place.
+    write_run(tmp_path / "third" / "seed-0", ["experiment=resnet20", "seed=1"], 0.83)
+    other = Result.read(tmp_path / "third" / "seed-0")
+    other.key = "b" * 16
+    other.write(tmp_path / "third" / "seed-0")
+    assert keep(tmp_path / "third", entry, results) == 2
+    assert sorted(run.result.metrics["test/acc"] for run in kept(results, entry)) == [0.81, 0.83]
     write_run(results / entry.name / "seed-9", ["experiment=resnet20", "width=4"], 0.99)
     with pytest.raises(ValueError, match=r"seed-9/result.json is a run with width=4"):
         kept(results, entry)
+
+
+def test_a_grid_has_a_table_its_findings_and_its_pictures(tmp_path: Path) -> None:
+    grid = row(id="R9.3", report=None, grid=("blocks",), runs={"report": ("experiment=grid_blocks_kernel",)})
+    (entry,) = grid.entries
+    sweep = tmp_path / "multirun" / entry.sweep
+    for blocks, accuracy in ((1, 0.5), (3, 0.7)):
+        for seed in range(3):
+            typed = ["experiment=grid_blocks_kernel", f"blocks={blocks}", f"seed={seed}"]
+            folder = sweep / f"blocks-{blocks}+seed-{seed}"
+            write_run(folder, typed, accuracy + seed / 100, blocks=blocks)
+            result = Result.read(folder)
+            result.seed, result.group = seed, str(blocks) * 16
+            result.write(folder)
+    write_run(sweep / "smaller", ["experiment=grid_blocks_kernel", "blocks=1", "limit=10", "seed=3"], 0.1)
+    (sweep / "summary").mkdir()
+    (sweep / "summary" / "heatmap.png").write_bytes(b"a picture")
+    assert keep(sweep, entry, tmp_path / "results") == 6
+    text = page([grid], tmp_path / "results")
+    assert "6 runs, below" in text
+    assert "| 3 | 3 | 0.71 | 0.01 | 0.71 |" in text
+    assert "blocks=3 is better than blocks=1 by 0.2000" in text
+    assert f"![heatmap](results/{entry.name}/heatmap.png)" in text
+
+
+def test_the_keys_of_a_grid_are_the_axes_of_its_experiment() -> None:
+    for each in read_rows():
+        for entry in each.entries if each.grid else ():
+            text = (ROOT / "conf" / "experiment" / f"{entry.experiment}.yaml").read_text()
+            params = OmegaConf.select(OmegaConf.create(text), "hydra.sweeper.params") or {}
+            typed = [override.partition("=")[0] for override in entry.overrides if "," in override]
+            assert {*params, *typed} - {"seed"} <= set(each.grid), entry.name

@@ -26,10 +26,7 @@ def plans() -> list[Plan]:
     row = Row(id="R9.1", title="a net", said="80 %", runs={"report": ("experiment=resnet20",)})
     dear = Row(id="R9.2", title="another", said="", worth=2.0, runs={"report": ("experiment=resnet50_cifar10",)})
     sizes = (Size(10**6, 100_000, 0), Size(10**6, 10_000_000, 0))
-    return [
-        Plan(entry=each.entries[0], size=size, settings=1, seeds=3)
-        for each, size in zip((row, dear), sizes, strict=True)
-    ]
+    return [Plan(entry=each.entries[0], size=size, settings=1) for each, size in zip((row, dear), sizes, strict=True)]
 
 
 def test_the_arithmetic_of_a_run_at_the_rate_of_the_nearest_net() -> None:
@@ -41,14 +38,24 @@ def test_the_arithmetic_of_a_run_at_the_rate_of_the_nearest_net() -> None:
 
 def test_first_seeds_come_before_further_ones_and_what_is_there_is_not_run_again() -> None:
     found = tasks(plans(), {}, SPEEDS)
-    assert [(task.entry.row.id, task.count, task.runs) for task in found] == [
-        ("R9.1", 1, 1),
-        ("R9.1", None, 2),
-        ("R9.2", 1, 1),
-        ("R9.2", None, 2),
+    assert [(task.entry.row.id, task.seeds, task.runs) for task in found] == [
+        ("R9.1", (0,), 1),
+        ("R9.1", (1, 2), 2),
+        ("R9.2", (0,), 1),
+        ("R9.2", (1, 2), 2),
     ]
-    assert tasks(plans(), {"resnet20-report": 2}, SPEEDS)[0].runs == 1
-    assert not tasks(plans(), {"resnet20-report": 3, "resnet50_cifar10-report": 3}, SPEEDS)
+    later = tasks(plans(), {"resnet20-report": {0: 1, 2: 1}}, SPEEDS)
+    assert [(task.seeds, task.runs) for task in later if task.entry.row.id == "R9.1"] == [((1,), 1)]
+    assert later[0].entry.arguments(later[0].seeds)[1:3] == ["experiment=resnet20", "seed=1"]
+    every = {0: 1, 1: 1, 2: 1}
+    assert not tasks(plans(), {"resnet20-report": every, "resnet50_cifar10-report": every}, SPEEDS)
+
+
+def test_a_grid_is_done_when_each_seed_has_all_its_settings() -> None:
+    row = Row(id="R9.3", title="a grid", said="", grid=("blocks",), runs={"report": ("experiment=grid_blocks_kernel",)})
+    plan = Plan(entry=row.entries[0], size=Size(10**6, 1000, 0), settings=12)
+    (left,) = tasks([plan], {"grid_blocks_kernel-report": {0: 12, 1: 5}}, SPEEDS)
+    assert (left.seeds, left.runs) == ((1, 2), 7 + 12)
 
 
 def test_a_task_is_begun_only_where_it_fits_the_budget() -> None:
@@ -77,7 +84,7 @@ def test_the_commands_come_to_as_many_runs_as_their_grids_have() -> None:
         "transfer-report",
     ]
     found = {plan.entry.name: plan for plan in read_plans([entries[name] for name in names])}
-    assert [found[name].settings * found[name].seeds for name in names] == [40, 3 * 3, 3 * 3, 6 * 3, 3]
+    assert [found[name].settings for name in names] == [40, 3, 3, 6, 1]
     assert found["sparse_gates-short"].size.trained == 12 * 5_000
     assert found["sparse_gates-short"].size.judged == 12 * 5_000 + 5_000
     assert found["transfer-report"].size.trained == 20 * 90_000
@@ -99,7 +106,7 @@ def test_rows_and_kinds_choose_commands() -> None:
 def test_a_command_is_stopped_at_the_end_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "TRAIN", "http.server")
     begun = time.monotonic()
-    assert running.run(["--bind", "127.0.0.1", "0"], 1.0, 10.0) != 0
+    assert running.run(["--bind", "127.0.0.1", "0"], 1.0, 10.0) is None
     assert time.monotonic() - begun < 9
 
 

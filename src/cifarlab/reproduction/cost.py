@@ -49,6 +49,8 @@ class Size:
         Raises:
             KeyError: the data set is none of those.
         """
+        from cifarlab.training.hardware.cost import cost
+
         data, epochs = job.parts["data"].arguments, job.settings.epochs
         train, val, test = PICTURES[job.choices["data"]]
         if data.get("protocol") == "test_20_80":
@@ -58,8 +60,6 @@ class Size:
             train -= val
         most = data.get("limit") or math.inf
         train, val, test = (int(min(size, most)) for size in (train, val, test))
-        from cifarlab.training.hardware.cost import cost
-
         copies = 2 if job.parts["augment"].arguments.get("mode") == "append" else 1
         side = data.get("image_size", 32)
         counted = cost(job.parts["model"], 100 if job.choices["data"] == "cifar100" else 10, (side, side))

@@ -47,7 +47,7 @@ def page(rows: Sequence[Row], results: Path) -> str:
     runs = {entry.name: kept(results, entry) for row in rows for entry in row.entries}
     entries = [entry for row in rows for entry in row.entries if runs[entry.name]]
     parts = [HEAD.format(rule=RULE), _table([line for row in rows for line in _lines(row, runs)]), ""]
-    parts += ["## Commands and cost", "", _NO_RUNS if not entries else _table(_costs(entries, runs)), ""]
+    parts += ["## Commands and cost", "", _NO_RUNS if not entries else _table(_costs(entries, runs, results)), ""]
     parts += [text for entry in entries if entry.row.grid for text in _grid(entry, results)]
     missing = [entry for row in rows for entry in row.entries if not runs[entry.name]]
     parts += ["## Not run yet", "", *(f"    {entry.command}" for entry in missing), ""] if missing else []
@@ -103,22 +103,24 @@ def _line(row: Row, title: str, report: str, strong: str, against: str) -> dict[
     }
 
 
-def _costs(entries: Sequence[Entry], runs: Runs) -> list[dict[str, str]]:
+def _costs(entries: Sequence[Entry], runs: Runs, folder: Path) -> list[dict[str, str]]:
     """What each command's runs took, and on what."""
     lines = []
     for entry in entries:
         results = [run.result for run in runs[entry.name]]
-        seconds = [result.seconds["total"] for result in results]
-        named = {", ".join(f"{name} {run.versions[name]}" for name in VERSIONS) for run in runs[entry.name]}
+        found = [run.versions for run in runs[entry.name]]
+        named = {", ".join(f"{name} {each.get(name, 'unknown')}" for name in VERSIONS) for each in found}
+        picture = folder / entry.name / PICTURE
         lines.append(
             {
                 "row": entry.row.id,
                 "command": f"`{entry.command}`",
                 "n": str(len(results)),
                 "epochs": _span([result.epochs for result in results]),
-                "seconds a run": f"{fmean(seconds):,.0f}",
+                "seconds a run": f"{fmean(result.seconds['total'] for result in results):,.0f}",
                 "hardware": "; ".join(sorted({inline(f"{result.device}, {result.precision}") for result in results})),
                 "versions": "; ".join(sorted(named)),
+                "curves": f"[of one]({folder.name}/{entry.name}/{PICTURE})" if picture.exists() else "",
             }
         )
     return lines
@@ -131,7 +133,7 @@ def _grid(entry: Entry, results: Path) -> list[str]:
     findings = find(sweep, cells, None, {})
     columns = [*sweep.axes, "n", "val/acc_mean", "val/acc_sd", "test/acc_mean", "test/acc_low", "test/acc_high"]
     shown = findings.order[[name for name in columns if name in findings.order]]
-    pictures = [path for path in sorted((results / entry.name).glob("*.png")) if path.name != PICTURE]
+    pictures = sorted((results / entry.name).glob("*.png"))
     return [
         f"## {entry.row.id} {entry.row.title}",
         "",

@@ -18,14 +18,12 @@ class Plan:
 
     Attributes:
         size: of one of its runs.
-        settings: how many it has for each seed.
-        seeds: how many.
+        settings: how many it has for each seed; where the experiment has its own seeds, runs in all.
     """
 
     entry: Entry
     size: Size
     settings: int
-    seeds: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,40 +31,45 @@ class Task:
     """A part of a command: its first seed, or all.
 
     Attributes:
-        count: seeds that are typed; None for those of the experiment.
+        seeds: that are typed; none where the experiment has its own.
         runs: how many of its runs are not done.
         seconds: they are thought to take.
         worth: of having them.
     """
 
     entry: Entry
-    count: int | None
+    seeds: tuple[int, ...]
     runs: int
     seconds: float
     worth: float
 
 
-def tasks(plans: Sequence[Plan], done: Mapping[str, int], speeds: Speeds) -> list[Task]:
+def tasks(plans: Sequence[Plan], done: Mapping[str, Mapping[int, int]], speeds: Speeds) -> list[Task]:
     """What is not done, the most worth a second first; a row's further seeds never before its first.
 
     Args:
         plans: of all commands.
-        done: how many finished runs there are, by the command's name.
+        done: how many finished runs there are, by the command's name and the seed.
         speeds: of this machine.
     """
     found = []
     for plan in plans:
-        there = done.get(plan.entry.name, 0)
-        kind = 1.0 if plan.entry.kind in ("report", "strong") else OTHER
-        each = speeds.seconds(plan.size)
-        first, total = plan.settings, plan.settings * plan.seeds
-        parts = [(1, min(first, total), FIRST), (None, total, NEXT)] if plan.entry.seeds else [(None, total, FIRST)]
-        for count, upto, worth in parts:
-            if (runs := upto - there) > 0:
-                seconds = START_SECONDS + runs * each
-                worth *= kind * plan.entry.row.worth
-                found.append(Task(entry=plan.entry, count=count, runs=runs, seconds=seconds, worth=worth))
-                there = upto
+        there = done.get(plan.entry.name, {})
+        worth = plan.entry.row.worth * (1.0 if plan.entry.kind in ("report", "strong") else OTHER)
+        missing = {seed: plan.settings - there.get(seed, 0) for seed in plan.entry.seeds}
+        undone = tuple(seed for seed, runs in missing.items() if runs > 0)
+        parts: list[tuple[tuple[int, ...], int, float]]
+        if not plan.entry.seeds:
+            parts = [((), plan.settings - sum(there.values()), FIRST)]
+        elif len(undone) == len(plan.entry.seeds):
+            first, *further = undone
+            parts = [((first,), missing[first], FIRST), (tuple(further), sum(missing[seed] for seed in further), NEXT)]
+        else:
+            parts = [(undone, sum(missing[seed] for seed in undone), NEXT)]
+        for seeds, runs, factor in parts:
+            if runs > 0:
+                seconds = START_SECONDS + runs * speeds.seconds(plan.size)
+                found.append(Task(entry=plan.entry, seeds=seeds, runs=runs, seconds=seconds, worth=worth * factor))
     return sorted(found, key=lambda task: -task.worth / task.seconds)
 
 

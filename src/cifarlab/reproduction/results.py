@@ -49,33 +49,38 @@ def kept(folder: Path, entry: Entry) -> list[Kept]:
 
 
 def keep(sweep: Path, entry: Entry, folder: Path) -> int:
-    """Copy the records of a sweep's finished runs; how many there are then.
+    """Copy the records of a sweep's finished runs that are not there yet, whatever their folders are called, and a
+    picture: curves of the first, or all that the summary of a grid drew. How many runs there are then.
 
     Args:
         sweep: its directory; nothing is copied where there is none.
         entry: the command.
         folder: `results/`.
     """
-    picture: bytes | None = None
+    pictures = {path.name: path for path in sweep.glob("summary/*.png")} if entry.row.grid else {}
+    there = {run.result.key for run in kept(folder, entry)}
     for path in sorted(sweep.glob(f"*/{FILE}")):
         result = Result.read(path.parent)
-        if result.status is not Status.FINISHED or _besides(result, entry):
+        if result.status is not Status.FINISHED or result.key in there or _besides(result, entry):
             continue
         place = folder / entry.name / path.parent.name
+        if (place / FILE).exists():  # of another seed, which had this name in another clone
+            place = place.with_name(f"{place.name}-{result.key}")
         place.mkdir(parents=True, exist_ok=True)
         for name in RECORDS[::-1]:  # what makes it a run comes last
             write_bytes(place / name, (path.parent / name).read_bytes())
-        drawn = path.parent / "figures" / PICTURE
-        picture = picture or (drawn.read_bytes() if drawn.exists() else None)
-    if picture is not None:
-        write_bytes(folder / entry.name / PICTURE, picture)
+        if not entry.row.grid and (drawn := path.parent / "figures" / PICTURE).exists():
+            pictures.setdefault(PICTURE, drawn)
+    for name, drawn in pictures.items():
+        write_bytes(folder / entry.name / name, drawn.read_bytes())
     return len(kept(folder, entry))
 
 
 def _besides(result: Result, entry: Entry) -> list[str]:
     """What the run was given beyond the command, or lacks of it."""
-    asked = dict(each.split("=", 1) for each in entry.overrides)
-    given = dict(each.split("=", 1) for each in result.overrides if not each.startswith(PLACE))
-    beyond = [f"{key}={value}" for key, value in given.items() if key not in asked and not is_replicate(key)]
+    asked = dict(each.partition("=")[::2] for each in entry.overrides)
+    given = dict(each.partition("=")[::2] for each in result.overrides if not each.startswith(PLACE))
+    known = {*asked, *entry.row.grid}
+    beyond = [f"{key}={value}" for key, value in given.items() if key not in known and not is_replicate(key)]
     lacking = [f"no {key}={value}" for key, value in asked.items() if given.get(key) not in (value, *value.split(","))]
-    return [*(() if entry.row.grid else beyond), *lacking]
+    return [*beyond, *lacking]

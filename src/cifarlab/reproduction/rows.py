@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +31,7 @@ class Row:
         worth: of a first run, beside those of other rows.
         runs: kind -> what is typed behind ``python train.py -m``: ``report`` is the report's protocol, ``strong``
             today's recipe, others are shorter or stand beside them.
-        grid: its runs are of several settings, which have a table of their own.
+        grid: keys in which its runs differ: they are of several settings, which have a table of their own.
         command: of a row that is a picture.
         note: why nothing stands there, where nothing can.
     """
@@ -44,7 +44,7 @@ class Row:
     data: str | None = None
     worth: Annotated[float, Gt(0)] = 1.0
     runs: Mapping[str, tuple[str, ...]] | None = None
-    grid: bool = False
+    grid: tuple[str, ...] = ()
     command: str | None = None
     note: str | None = None
 
@@ -87,9 +87,8 @@ class Entry:
         seeds = [f"seed={','.join(map(str, self.seeds))}"] if self.seeds else []
         return shlex.join(["python", "train.py", "-m", *self.overrides, *seeds])
 
-    def arguments(self, count: int | None = None) -> list[str]:
-        """What `train.py` is given for the first so many seeds; for all by default."""
-        seeds = self.seeds[:count]
+    def arguments(self, seeds: Sequence[int]) -> list[str]:
+        """What `train.py` is given for some of the seeds; none are typed where the experiment says its own."""
         return ["-m", *self.overrides, *([f"seed={','.join(map(str, seeds))}"] if seeds else []), f"sweep={self.sweep}"]
 
     @property

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 TRAIN = "cifarlab.verbs.commands.train"
 
 
-def run(arguments: Sequence[str], seconds: float, grace: float) -> int:
-    """Run `train.py`; its exit code.
+def run(arguments: Sequence[str], seconds: float, grace: float) -> int | None:
+    """Run `train.py`; its exit code, None where it was stopped at the end of the budget.
 
     Args:
         arguments: of it.
@@ -23,16 +23,17 @@ def run(arguments: Sequence[str], seconds: float, grace: float) -> int:
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
-        return _stop(process, signal.SIGTERM, grace)
+        _stop(process, signal.SIGTERM, grace)
+        return None
     except BaseException:  # asked to stop, by Ctrl-C or SIGTERM
         _stop(process, signal.SIGINT, grace)
         raise
 
 
-def _stop(process: subprocess.Popen[bytes], number: signal.Signals, grace: float) -> int:
+def _stop(process: subprocess.Popen[bytes], number: signal.Signals, grace: float) -> None:
     process.send_signal(number)
     try:
-        return process.wait(grace)
+        process.wait(grace)
     except subprocess.TimeoutExpired:
         process.kill()
-        return process.wait()
+        process.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,7 +188,7 @@ class Reproduction:
         budget = 0.0 if self._arguments.plan else self._arguments.budget or 0.0
         while task := next_task(self._missing(), budget - (time.monotonic() - begun), lost):
             left = budget - (time.monotonic() - begun)
-            typed = [*task.entry.arguments(task.count), *self._arguments.handed_on]
+            typed = [*task.entry.arguments(task.seeds), *self._arguments.handed_on]
             name = task.entry.name
             line = f"{left:,.0f} s left; {task.entry.row.id} {name}: {task.runs} runs, about {task.seconds:,.0f} s"
             self._console.print(f"[bold]{escape(line)}[/]", soft_wrap=True)
@@ -211,7 +212,8 @@ class Reproduction:
         speeds = Speeds.measured((run for runs in runs.values() for run in runs), name)
         if not speeds.points:
             speeds = self._guess = self._guess or _probed(device)
-        return tasks(self._plans, {name: len(there) for name, there in runs.items()}, speeds)
+        done = {name: Counter(run.result.seed for run in there) for name, there in runs.items()}
+        return tasks(self._plans, done, speeds)
 
     def _show(self, missing: Sequence[Task]) -> None:
         table = Table(box=None, header_style="bold", padding=(0, 1))
@@ -222,8 +224,8 @@ class Reproduction:
         total = 0.0
         for task in missing:
             total += task.seconds
-            seeds = "" if task.count is None else f" (seed {task.entry.seeds[0]})"
-            command = escape(" ".join(task.entry.overrides)) + seeds
+            seeds = f" seed={','.join(map(str, task.seeds))}" if task.seeds else ""
+            command = escape(" ".join(task.entry.overrides) + seeds)
             table.add_row(task.entry.row.id, command, str(task.runs), f"{task.seconds:,.0f}", f"{total:,.0f}")
         self._console.print(table if missing else "nothing is missing")
 
@@ -252,7 +254,7 @@ def read_plans(entries: Sequence[Entry]) -> list[Plan]:
             grid = Grid.parse([*axes, *typed]).combined(zipped, ())
             sample = compose("train", overrides=list(next(grid.samples())), return_hydra_config=True)
             size = Size.of(read_job(sample, sample.hydra))
-            plans.append(Plan(entry=entry, size=size, settings=grid.size, seeds=len(entry.seeds) or 1))
+            plans.append(Plan(entry=entry, size=size, settings=grid.size))
     return plans
 
 

@@ -44,6 +44,7 @@ def test_first_seeds_come_before_further_ones_and_what_is_there_is_not_run_again
         ("R9.2", (0,), 1),
         ("R9.2", (1, 2), 2),
     ]
+    assert [task.worth for task in found] == pytest.approx([1.0, 0.3, 2.0, 0.6])
     later = tasks(plans(), {"resnet20-report": {0: 1, 2: 1}}, SPEEDS)
     assert [(task.seeds, task.runs) for task in later if task.entry.row.id == "R9.1"] == [((1,), 1)]
     assert later[0].entry.arguments(later[0].seeds)[1:3] == ["experiment=resnet20", "seed=1"]

@@ -134,6 +134,15 @@ def test_every_cell_of_a_random_sweep_has_hydras_config(
         assert ours(composer, cell) == sweeps.by_hydra(config, cell), cell
 
 
+def test_what_is_typed_behind_a_swept_key_is_set_after_it(sweeps: Sweeps) -> None:
+    """A search adds keys behind its axes; none of them may be overwritten by one."""
+    config = sweeps.config([])
+    cell = ("++finetune={head_epochs:1,lr:0.1}", "++finetune.lr=0.2")
+    found = ours(Composer(config, sweeps.loader, ["finetune"]), cell)
+    assert found == sweeps.by_hydra(config, cell)
+    assert '"lr": 0.2' in found[0]
+
+
 def test_hydra_composes_once_for_each_choice_of_options(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
     config, loader = sweeps.config([]), sweeps.loader
     composed: list[list[str]] = []

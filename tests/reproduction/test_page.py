@@ -14,6 +14,7 @@ from cifarlab.reproduction.results import keep, kept
 from cifarlab.reproduction.rows import Entry, Row, read_rows
 from cifarlab.reproduction.verdict import Measured, departures, verdict
 from cifarlab.result import Result, Status
+from cifarlab.verbs.reproduce import read_plans
 
 ROOT = Path(__file__).resolve().parents[2]
 ASKED = "R1.3 R1.5 R2.5 R3.1 R3.2 R3.3 R3.4 R3.5 R3.6 R3.7 R4.2 R4.4 R4.5 R4.6 R4.7 R4.8 R4.9 R5.2 R5.3 R5.4 R5.5 R5.6"
@@ -140,7 +141,8 @@ def test_only_finished_runs_of_the_command_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_grid_has_a_table_its_findings_and_its_pictures(tmp_path: Path) -> None:
-    grid = row(id="R9.3", report=None, grid=("blocks",), runs={"report": ("experiment=grid_blocks_kernel",)})
+    runs = {"report": ("experiment=grid_blocks_kernel",)}
+    grid = row(id="R9.3", report=None, grid=("blocks",), settings={"report": 2}, runs=runs)
     (entry,) = grid.entries
     sweep = tmp_path / "multirun" / entry.sweep
     for blocks, accuracy in ((1, 0.5), (3, 0.7)):
@@ -160,6 +162,10 @@ def test_a_grid_has_a_table_its_findings_and_its_pictures(tmp_path: Path) -> Non
     assert "| 3 | 3 | 0.71 | 0.01 | 0.71 |" in text
     assert "blocks=3 is better than blocks=1 by 0.2000" in text
     assert f"![heatmap](results/{entry.name}/heatmap.png)" in text
+    assert "Not complete" not in text
+    larger = row(id="R9.3", report=None, grid=("blocks",), settings={"report": 12}, runs=runs)
+    text = page([larger], tmp_path / "results")
+    assert "Not complete: 2 of 12 settings, 6 runs, 2 settings with all seeds." in text
 
 
 def test_the_keys_of_a_grid_are_the_axes_of_its_experiment() -> None:
@@ -169,3 +175,7 @@ def test_the_keys_of_a_grid_are_the_axes_of_its_experiment() -> None:
             params = OmegaConf.select(OmegaConf.create(text), "hydra.sweeper.params") or {}
             typed = [override.partition("=")[0] for override in entry.overrides if "," in override]
             assert {*params, *typed} - {"seed"} <= set(each.grid), entry.name
+    for each in read_rows():
+        seeds = {entry.name: 1 if entry.seeds else 10 for entry in each.entries}  # `robustness` has ten of its own
+        for plan in read_plans(each.entries):
+            assert plan.settings == plan.entry.settings * seeds[plan.entry.name], plan.entry.name

@@ -30,6 +30,18 @@ def test_pairs_are_seeds_averaged_over_every_other_axis(make_sweep):
     assert table.loc[tuple(map(str, smallest)), "p_holm"] == pytest.approx(min(1, 3 * raw[smallest]))
 
 
+def test_against_one_value_there_are_fewer_pairs_and_less_to_correct_for(make_sweep):
+    sweep = read_sweep(make_sweep(AXES))
+    every = compare(sweep, "blocks").set_index(["a", "b"])
+    some = compare(sweep, "blocks", against="3").set_index(["a", "b"])
+    assert list(some.index) == [("3", "1"), ("3", "5")]
+    assert some.loc[("3", "1"), "effect"] == pytest.approx(-every.loc[("1", "3"), "effect"])
+    assert some.loc[("3", "1"), "p"] == pytest.approx(every.loc[("1", "3"), "p"])
+    assert some["p_holm"].min() == pytest.approx(min(1, 2 * some["p"].min()))
+    with pytest.raises(ValueError, match="against=4: not a value of blocks, which has 1, 3, 5"):
+        compare(sweep, "blocks", against="4")
+
+
 @pytest.mark.parametrize(
     ("failed", "expected"),
     [

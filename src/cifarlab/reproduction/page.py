@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
+import pandas as pd
+
+from cifarlab.reproduction.answers import Answer, answer, method, sentences
+from cifarlab.reproduction.questions import Question, read_questions
 from cifarlab.reproduction.results import PICTURE, Kept, kept
-from cifarlab.reproduction.rows import Entry, Row
-from cifarlab.reproduction.verdict import RULE, Measured, departures, verdict
+from cifarlab.reproduction.rows import Entry, Row, read_rows
+from cifarlab.reproduction.verdict import RULE, Measured, between, departures, verdict
 from cifarlab.summary.findings import find
 from cifarlab.summary.findings import verdict as in_sentences
-from cifarlab.summary.load import read_sweep
+from cifarlab.summary.load import Sweep, read_sweep
 from cifarlab.summary.markdown import inline, table
 from cifarlab.summary.tables import cells_table
 
@@ -48,6 +52,7 @@ def page(rows: Sequence[Row], results: Path) -> str:
     entries = [entry for row in rows for entry in row.entries if runs[entry.name]]
     parts = [HEAD.format(rule=RULE), _table([line for row in rows for line in _lines(row, runs)]), ""]
     parts += ["## Commands and cost", "", _NO_RUNS if not entries else _table(_costs(entries, runs, results)), ""]
+    parts += _answers(results)
     parts += [text for entry in entries if entry.row.grid for text in _grid(entry, results)]
     missing = [entry for row in rows for entry in row.entries if not runs[entry.name]]
     parts += ["## Not run yet", "", *(f"    {entry.command}" for entry in missing), ""] if missing else []
@@ -126,6 +131,63 @@ def _costs(entries: Sequence[Entry], runs: Runs, folder: Path) -> list[dict[str,
     return lines
 
 
+def _answers(results: Path) -> list[str]:
+    """The reports' comparisons, answered by what the runs say."""
+    questions = read_questions()
+    answers = [(question, answer(question, results)) for question in questions]
+    parts = ["## What the comparisons say", "", ANSWERS, ""]
+    for question, found in answers:
+        parts += [f"### {question.asks}", ""]
+        parts += _answer(found, results) if found else [f"{_UNANSWERED} {_commands(question)}", ""]
+    return parts
+
+
+ANSWERS = """\
+Differences are of validation accuracy, between runs that share their seed; the test split stands beside them and
+decides nothing. The runs are short: what is true of them need not be of long ones."""
+_UNANSWERED = "Three seeds of each are not there yet:"
+
+
+def _commands(question: Question) -> str:
+    entries = {entry.name: entry for row in read_rows() for entry in row.entries}
+    return "; ".join(f"`{entries[name].command}`" for name in question.commands)
+
+
+def _answer(found: Answer, results: Path) -> list[str]:
+    question = found.question
+    note = [question.note] if question.note else []
+    return [
+        inline(" ".join([*sentences(found), *note])),
+        "",
+        _table(_levels(found)),
+        "",
+        f"{method(found).capitalize()}. {_commands(question)}",
+        "",
+        f"![{question.asks}]({results.name}/{question.name}.png)",
+        "",
+    ]
+
+
+def _levels(found: Answer) -> list[dict[str, str]]:
+    gains = found.gains.set_index("b")
+    lines = []
+    for _, level in found.levels.iterrows():
+        line = {
+            found.question.knob or "net": inline(str(level["name"])),
+            "n": str(level["n"]),
+            found.metric: between(level["mean"], level["low"], level["high"]),
+            "test/acc": between(level["test"], level["test_low"], level["test_high"]),
+            "difference": "",
+            "p (Holm)": "",
+        }
+        if level["name"] in gains.index:
+            gain = gains.loc[level["name"]]
+            line["difference"] = between(gain["effect"], gain["low"], gain["high"], "+.4f")
+            line["p (Holm)"] = f"{gain['p_holm']:.2g}"
+        lines.append(line)
+    return lines
+
+
 def _grid(entry: Entry, results: Path) -> list[str]:
     """The settings of a grid, and what is found in them."""
     sweep = read_sweep(results / entry.name)
@@ -139,6 +201,7 @@ def _grid(entry: Entry, results: Path) -> list[str]:
         "",
         f"The report: {entry.row.said}. `{entry.command}`",
         "",
+        *_incomplete(entry, sweep, cells),
         table(shown),
         "",
         *(inline(line) + "  " for line in in_sentences(findings)),
@@ -146,6 +209,15 @@ def _grid(entry: Entry, results: Path) -> list[str]:
         *(f"![{path.stem}]({results.name}/{entry.name}/{path.name})" for path in pictures),
         "",
     ]
+
+
+def _incomplete(entry: Entry, sweep: Sweep, cells: pd.DataFrame) -> list[str]:
+    """What of the grid is not there yet: neither its best nor its noise is the whole grid's then."""
+    whole = int((cells["n"] >= max(len(entry.seeds), 1)).sum())
+    if whole >= entry.settings:
+        return []
+    there = f"{len(cells)} of {entry.settings} settings, {int(sweep.is_finished.sum())} runs"
+    return [f"Not complete: {there}, {whole} settings with all seeds.", ""]
 
 
 def _table(lines: Sequence[Mapping[str, str]]) -> str:

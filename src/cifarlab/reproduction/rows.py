@@ -32,6 +32,7 @@ class Row:
         runs: kind -> what is typed behind ``python train.py -m``: ``report`` is the report's protocol, ``strong``
             today's recipe, others are shorter or stand beside them.
         grid: keys in which its runs differ: they are of several settings, which have a table of their own.
+        settings: kind -> how many settings each command of a grid has, seeds left out.
         command: of a row that is a picture.
         note: why nothing stands there, where nothing can.
     """
@@ -45,6 +46,7 @@ class Row:
     worth: Annotated[float, Gt(0)] = 1.0
     runs: Mapping[str, tuple[str, ...]] | None = None
     grid: tuple[str, ...] = ()
+    settings: Mapping[str, int] | None = None
     command: str | None = None
     note: str | None = None
 
@@ -80,6 +82,11 @@ class Entry:
     def seeds(self) -> tuple[int, ...]:
         """Those that are typed: none where the experiment says itself over which it goes."""
         return () if self.experiment == "robustness" else SEEDS
+
+    @property
+    def settings(self) -> int:
+        """How many it has, seeds left out."""
+        return (self.row.settings or {}).get(self.kind, 1)
 
     @property
     def command(self) -> str:

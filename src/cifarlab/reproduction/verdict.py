@@ -36,9 +36,12 @@ class Measured:
     def __str__(self) -> str:
         if not self.n:
             return ""
-        if np.isnan(self.low):
-            return f"{self.mean:.4f} (n = {self.n})"
-        return f"{self.mean:.4f}, {self.low:.4f} to {self.high:.4f} (n = {self.n})"
+        return f"{between(self.mean, self.low, self.high)} (n = {self.n})"
+
+
+def between(mean: float, low: float, high: float, form: str = ".4f") -> str:
+    """``0.7055, 0.6828 to 0.7282``; the mean alone where there is no interval."""
+    return format(mean, form) if np.isnan(low) else f"{mean:{form}}, {low:{form}} to {high:{form}}"
 
 
 def departures(entry: Entry, runs: Sequence[Kept]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -26,15 +27,17 @@ METHOD = (
 )
 
 
-def compare(sweep: Sweep, knob: str, metric: str | None = None) -> pd.DataFrame:
+def compare(sweep: Sweep, knob: str, metric: str | None = None, against: str | None = None) -> pd.DataFrame:
     """A row for each pair of values (a, b) of a knob; columns COLUMNS and NEEDED, METHOD says how.
 
     Args:
         metric: of validation; what settings are ranked by unless given.
+        against: the value that is `a` in all pairs, as `Sweep.labels` has it; every value is, in turn, unless given.
+            Fewer pairs are corrected for less.
 
     Raises:
-        ValueError: the knob is unknown, is a seed, has one value only, or no two runs make a pair; or no run has the
-            metric.
+        ValueError: the knob is unknown, is a seed, has one value only or not the one asked for, or no two runs make a
+            pair; or no run has the metric.
     """
     _refuse(sweep, knob)
     if metric is not None:
@@ -43,7 +46,7 @@ def compare(sweep: Sweep, knob: str, metric: str | None = None) -> pd.DataFrame:
     grid = _paired(sweep, knob, metric)
     shared = float(overlap(sweep).max())
     rows = []
-    for a, b in itertools.combinations(sweep.labels(knob), 2):
+    for a, b in _pairs(sweep.labels(knob), knob, against):
         differences = (grid[b] - grid[a]).dropna()
         if differences.empty:
             continue
@@ -58,6 +61,14 @@ def compare(sweep: Sweep, knob: str, metric: str | None = None) -> pd.DataFrame:
         )
     table = pd.DataFrame(rows, columns=[*COLUMNS, *NEEDED])
     return table.assign(p_holm=holm(table["p"].to_numpy()))
+
+
+def _pairs(values: Sequence[str], knob: str, against: str | None) -> Iterable[tuple[str, str]]:
+    if against is None:
+        return itertools.combinations(values, 2)
+    if against not in values:
+        raise ValueError(f"against={against}: not a value of {knob}, which has {', '.join(values)}")
+    return [(against, value) for value in values if value != against]
 
 
 def _averaged(differences: pd.Series) -> tuple[str, np.ndarray, int]:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from cifarlab.reproduction.results import RESULTS, keep, kept
 from cifarlab.reproduction.rows import Entry, Row, read_rows
-from cifarlab.result import write_text
+from cifarlab.result import write_bytes, write_text
 from cifarlab.verbs.start import Stopped, stoppable
 
 if TYPE_CHECKING:
@@ -151,9 +151,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write_page(rows: Sequence[Row]) -> Path:
-    """Write REPRODUCTION.md; its path."""
-    from cifarlab.reproduction.page import FILE, page  # with pandas, which --help does without
+    """Write REPRODUCTION.md and its figures; its path."""
+    from cifarlab.figures.differences import differences  # late, like pandas below: --help does without them
+    from cifarlab.figures.formats import rendered
+    from cifarlab.reproduction.answers import answer, picture
+    from cifarlab.reproduction.page import FILE, page
+    from cifarlab.reproduction.questions import read_questions
 
+    for question in read_questions():
+        if found := answer(question, RESULTS):
+            write_bytes(RESULTS / f"{question.name}.png", rendered(differences(picture(found))))
     write_text(FILE, page(rows, RESULTS))
     return FILE
 

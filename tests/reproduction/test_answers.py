@@ -1,0 +1,165 @@
+"""What is asked of the runs is answered by paired differences, and only where there are enough of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cifarlab.figures.differences import Differences, differences
+from cifarlab.reproduction.answers import answer, method, picture, sentences
+from cifarlab.reproduction.page import page
+from cifarlab.reproduction.questions import Question, read_questions
+from cifarlab.reproduction.rows import read_rows
+from cifarlab.result import Result, Status
+
+PLAIN = [0.700, 0.710, 0.714]
+WITH_NORM = [0.741, 0.752, 0.753]  # seed by seed 0.041, 0.042, 0.039 more
+DEEPER = [0.731, 0.712, 0.690]
+
+
+def write_run(folder: Path, seed: int, accuracy: float, **knobs: object) -> None:
+    folder.mkdir(parents=True)
+    setting = " ".join(f"{knob}={value}" for knob, value in sorted(knobs.items()))
+    Result(
+        status=Status.FINISHED,
+        key=f"{abs(hash(str(folder))):016x}"[:16],
+        group=f"{abs(hash(setting)):016x}"[:16],
+        overrides=[f"seed={seed}"],
+        knobs={"data": "cifar10", "limit": None, **knobs},  # type: ignore[dict-item]
+        seed=seed,
+        metrics={"val/acc": accuracy, "test/acc": accuracy - 0.01},
+        epochs=8,
+        seconds={"total": 100.0},
+        device="a device",
+        precision="32",
+    ).write(folder)
+    (folder / "environment.json").write_text(json.dumps({"packages": {}}))
+
+
+NETS = Question(name="nets", asks="Does it help?", of={"plain": "a", "with norm": "b", "deeper": "c"}, against="plain")
+
+
+def write_nets(results: Path, **accuracies: list[float]) -> None:
+    for command, values in accuracies.items():
+        for seed, accuracy in enumerate(values):
+            write_run(results / command / f"seed-{seed}", seed, accuracy, model=command)
+
+
+def test_commands_are_compared_as_wholes_over_their_seeds(tmp_path: Path) -> None:
+    write_nets(tmp_path, a=PLAIN, b=WITH_NORM, c=DEEPER)
+    found = answer(NETS, tmp_path)
+    assert found is not None
+    assert found.metric == "val/acc"
+    assert found.levels["name"].tolist() == ["plain", "with norm", "deeper"]
+    assert found.levels["test"].tolist() == pytest.approx([np.mean(each) - 0.01 for each in (PLAIN, WITH_NORM, DEEPER)])
+    assert found.sd == pytest.approx(np.std(PLAIN, ddof=1))
+    gains = found.gains.set_index("b")
+    for name, values in (("with norm", WITH_NORM), ("deeper", DEEPER)):
+        expected = stats.ttest_rel(values, PLAIN)
+        interval = expected.confidence_interval(0.95)
+        row = gains.loc[name]
+        assert (row["effect"], row["p"]) == pytest.approx((np.mean(np.subtract(values, PLAIN)), expected.pvalue))
+        assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
+    assert gains.loc["with norm", "p_holm"] == pytest.approx(2 * gains.loc["with norm", "p"])  # of two comparisons
+    text = " ".join(sentences(found))
+    times = 0.122 / 3 / np.std(PLAIN, ddof=1)
+    assert "plain has val/acc 0.7080, a standard deviation of 0.0072 over 3 seeds." in text
+    assert "More than chance: with norm +0.0407 (+0.0369 to +0.0445, p = 0.00094" in text
+    assert f"{times:.1f} standard deviations of a run" in text
+    assert "Not told from chance: deeper +0.0030 (" in text
+    assert method(found).startswith("paired over 3 shared seeds;")
+    drawn = picture(found)
+    assert (drawn.title, drawn.against, list(drawn.names)) == ("Does it help?", "plain", ["with norm", "deeper"])
+    assert drawn.effects.tolist() == gains["effect"].tolist()
+    assert drawn.is_clear.tolist() == [True, False]
+
+
+def test_a_knob_is_asked_about_over_the_other_knobs(tmp_path: Path) -> None:
+    question = Question(name="filters", asks="Larger?", of="grid", knob="kernel_size", against="3")
+    for kernel in (2, 3):
+        for blocks in (1, 5):
+            for seed in range(3):
+                accuracy = 0.4 + 0.1 * (kernel == 3) + 0.02 * blocks + 0.003 * seed * kernel
+                folder = tmp_path / "grid" / f"{kernel}-{blocks}-{seed}"
+                write_run(folder, seed, accuracy, kernel_size=kernel, blocks=blocks)
+    found = answer(question, tmp_path)
+    assert found is not None
+    (gain,) = found.gains.to_dict("records")
+    assert (gain["a"], gain["b"], gain["settings"], gain["pairs"]) == ("3", "2", 2, 3)
+    assert gain["effect"] == pytest.approx(-0.103)  # -0.1 and -0.003 times the mean seed
+    assert "averaged over 2 settings" in method(found)
+    assert math.isnan(found.sd)  # a spread over blocks too is none of seeds
+    assert "standard deviation" not in " ".join(sentences(found))
+
+
+@pytest.mark.parametrize(
+    "accuracies",
+    [
+        {},
+        {"a": PLAIN},
+        {"a": PLAIN, "b": WITH_NORM},
+        {"a": PLAIN, "b": WITH_NORM, "c": DEEPER[:2]},
+        {"b": WITH_NORM, "c": DEEPER},
+    ],
+)
+def test_fewer_than_three_seeds_of_each_are_no_answer(tmp_path: Path, accuracies: dict[str, list[float]]) -> None:
+    write_nets(tmp_path, **accuracies)
+    assert answer(NETS, tmp_path) is None
+
+
+def test_questions_are_of_commands_and_knobs_that_there_are(tmp_path: Path) -> None:
+    entries = {entry.name: entry for row in read_rows() for entry in row.entries}
+    questions = read_questions()
+    assert len({each.name for each in questions}) == len(questions)
+    for question in questions:
+        assert set(question.commands) <= set(entries)
+        if question.knob is None:
+            assert not isinstance(question.of, str)
+            assert question.against in question.of
+        else:
+            assert question.knob in entries[question.commands[0]].row.grid
+    text = page(read_rows(), tmp_path)
+    assert all(f"### {question.asks}" in text for question in questions)
+    assert text.count("Three seeds of each are not there yet") == len(questions)
+
+
+def test_the_page_answers_and_shows_a_figure(tmp_path: Path) -> None:
+    commands = next(each for each in read_questions() if each.name == "tiny_nets").commands
+    rows = {entry.name: entry for row in read_rows() for entry in row.entries}
+    for command, values in zip(commands, (PLAIN, WITH_NORM, DEEPER, WITH_NORM), strict=True):
+        for seed, accuracy in enumerate(values):
+            folder = tmp_path / command / f"seed-{seed}"
+            write_run(folder, seed, accuracy, model=command)
+            result = Result.read(folder)
+            result.overrides = [*rows[command].overrides, f"seed={seed}"]
+            result.write(folder)
+    text = page(read_rows(), tmp_path)
+    assert "| tiny VGG | 3 | 0.7080, 0.6901 to 0.7259 | 0.6980, 0.6801 to 0.7159 |  |  |" in text
+    assert "| with batch norm | 3 | 0.7487, 0.7321 to 0.7652 |" in text
+    assert "| +0.0407, +0.0369 to +0.0445 | 0.0014 |" in text
+    assert f"({tmp_path.name}/tiny_nets.png)" in text
+
+
+def test_a_figure_has_a_dot_and_a_bar_for_each_difference() -> None:
+    data = Differences(
+        title="Larger?",
+        metric="val/acc",
+        against="3",
+        names=["2", "a $ 5"],
+        effects=np.array([-0.1, 0.02]),
+        lows=np.array([-0.12, -0.01]),
+        highs=np.array([-0.08, 0.05]),
+    )
+    panel = differences(data).axes[0]
+    lines = [list(line.get_xdata()) for line in panel.get_lines()]
+    assert lines[1:] == [[-0.12, -0.08], [-0.1], [-0.01, 0.05], [0.02]]
+    assert [text.get_text() for text in panel.texts] == ["-0.1000", "+0.0200"]
+    assert [text.get_text() for text in panel.get_yticklabels()] == ["2", r"a \$ 5"]
+    assert panel.get_xlabel() == "val/acc, difference from 3"
+    first, second = (panel.get_lines()[place].get_color() for place in (1, 3))
+    assert first != second  # what leaves out zero is told apart

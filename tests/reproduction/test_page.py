@@ -168,6 +168,15 @@ def test_a_grid_has_a_table_its_findings_and_its_pictures(tmp_path: Path) -> Non
     assert "Not complete: 2 of 12 settings, 6 runs, 2 settings with all seeds." in text
 
 
+def test_what_only_shapes_a_grid_is_asked_of_no_run(tmp_path: Path) -> None:
+    runs = {"tuned": ("experiment=superconvergence", "zip=[]", "width=8", "lr=0.05,0.2")}
+    (entry,) = row(grid=("lr",), runs=runs).entries
+    write_run(tmp_path / entry.sweep / "a", ["experiment=superconvergence", "width=8", "lr=0.05", "seed=0"], 0.7)
+    assert keep(tmp_path / entry.sweep, entry, tmp_path / "results") == 1
+    write_run(tmp_path / entry.sweep / "b", ["experiment=superconvergence", "lr=0.05", "seed=0"], 0.7)
+    assert keep(tmp_path / entry.sweep, entry, tmp_path / "results") == 1
+
+
 def test_the_keys_of_a_grid_are_the_axes_of_its_experiment() -> None:
     for each in read_rows():
         for entry in each.entries if each.grid else ():

@@ -85,7 +85,9 @@ def test_zipped_axes_go_together_value_by_value() -> None:
 
 def test_a_group_of_axes_has_a_name_for_the_tables() -> None:
     grid = Grid.parse(["++model.blocks=1,2", "lr=3,4", "width=5,6"])
-    assert grid.combined({"net": ["model.blocks", "lr"]}, ()).names == {"net": ("++model.blocks", "lr")}
+    assert grid.combined([{"net": ["model.blocks", "lr"]}], ()).names == {"net": ("++model.blocks", "lr")}
+    both = grid.combined([{"net": ["model.blocks", "lr"]}, "width"], ())
+    assert (both.names, both.size) == ({"net": ("++model.blocks", "lr")}, 4)
     assert grid.combined(["blocks", "lr"], ()).names == {"blocks+lr": ("++model.blocks", "lr")}
     assert grid.combined((), ()).names == {}
 
@@ -283,6 +285,13 @@ def test_zip_and_exclude_from_the_command_line(train_py: Callable[..., Any]) -> 
     assert "exclude: 1 of 6 cells left out" in ended.out
     ended = train_py(*command[:-2], "zip=[lr,batch_size]", "exclude=[{seed:1}]")
     assert (ended.code, "the sweep sets no seed; there are" in ended.err) == (2, True)
+
+
+def test_a_named_group_of_an_experiment_is_replaced_too(train_py: Callable[..., Any]) -> None:
+    command = ("experiment=superconvergence", "data=digits", "plan=true", "schedule=step,cosine", "epochs=10,50")
+    assert len(planned(train_py(*command, "lr=0.05,0.2").out)) == 2
+    assert len(planned(train_py(*command, "lr=0.05,0.2", "zip=[]").out)) == 8
+    assert len(planned(train_py(*command, "lr=0.05,0.2", "zip={length:[epochs,lr]}").out)) == 4
 
 
 def test_zip_and_exclude_of_an_experiment_are_replaced_by_what_is_typed(

@@ -13,7 +13,7 @@ RESULTS = Path("results")
 RECORDS = (FILE, "history.csv", "environment.json")
 PICTURE = "curves.png"
 # Keys that say where and how a cell is run, and no part of what it is.
-PLACE = ("sweep", "trainer.", "hydra", "data.root", "checkpoints", "figures", "logger", "precision")
+PLACE = ("sweep", "zip=", "trainer.", "hydra", "data.root", "checkpoints", "figures", "logger", "precision")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def keep(sweep: Path, entry: Entry, folder: Path) -> int:
 
 def _besides(result: Result, entry: Entry) -> list[str]:
     """What the run was given beyond the command, or lacks of it."""
-    asked = dict(each.partition("=")[::2] for each in entry.overrides)
+    asked = dict(each.partition("=")[::2] for each in entry.overrides if not each.startswith(PLACE))
     given = dict(each.partition("=")[::2] for each in result.overrides if not each.startswith(PLACE))
     known = {*asked, *entry.row.grid}
     beyond = [f"{key}={value}" for key, value in given.items() if key not in known and not is_replicate(key)]

@@ -99,20 +99,20 @@ class Grid:
 
     def combined(
         self,
-        together: Sequence[str | Sequence[str]] | Mapping[str, Sequence[str]],
+        together: Sequence[str | Sequence[str] | Mapping[str, Sequence[str]]],
         exclude: Sequence[Mapping[str, Any]],
     ) -> Grid:
         """The grid in which axes go together and cells are left out.
 
         Args:
-            together: keys of one group, or several groups of keys, or groups by the name of the axis that each is.
+            together: keys of one group, groups of keys, and groups by the name of the axis that each is.
             exclude: mappings of keys to a value or a list of values.
 
         Raises:
             ConfigError: no axis or no cell is meant, or keys of a group have not equally many values.
         """
-        named = together if isinstance(together, Mapping) else {}
-        groups = self._groups([*named.values()] or list(together))
+        named = {name: keys for each in together if isinstance(each, Mapping) for name, keys in each.items()}
+        groups = self._groups([*named.values(), *(each for each in together if not isinstance(each, Mapping))])
         names = {self._group(keys): name for name, keys in named.items()}
         zipped = {key: tuple(dict.fromkeys(self.written[key])) for group in groups for key in group}
         axes = {key: zipped.get(key) or self.axes[key] for key in self.written if key in zipped or key in self.axes}

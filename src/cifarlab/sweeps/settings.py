@@ -19,8 +19,8 @@ class SweepSettings:
             as seeds do.
         confirm: seeds with which the best setting is trained again at the end, none of which the sweep has used: the
             test accuracy of these runs is not flattered by the choice.
-        zip: axes of a sweep whose values go together, one by one: keys, lists of keys, or lists by the name that each
-            has as one axis of tables and figures.
+        zip: axes of a sweep whose values go together, one by one: keys, lists of keys, or mappings of the name that
+            such a group has as one axis of tables and figures to its keys.
         exclude: cells that a sweep leaves out, by their values; a list at a key means any of its values.
     """
 
@@ -33,7 +33,7 @@ class SweepSettings:
         skip_invalid: bool = False,
         folds: Annotated[int, Ge(2), Le(1000)] | None = None,
         confirm: Annotated[int, Ge(0), Le(1000)] = 0,
-        zip: tuple[str | tuple[str, ...], ...] | dict[str, tuple[str, ...]] = (),
+        zip: tuple[str | tuple[str, ...] | dict[str, tuple[str, ...]], ...] = (),
         exclude: tuple[dict[str, Any], ...] = (),
     ) -> None:
         self.sweep = sweep

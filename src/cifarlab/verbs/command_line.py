@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifarlab.job.configure import ConfigError
 from cifarlab.job.explain import explain
+from cifarlab.sweeps.grid import OF_THE_GRID
 from cifarlab.verbs.config_files import read_config_files
 from cifarlab.verbs.leaving import leave, leaving
 from cifarlab.verbs.paths import expanded
@@ -113,9 +114,9 @@ def refuse_multirun(said: str) -> None:
 def prepare(argument: str, conf: Path | None = None) -> str:
     """An argument as Hydra is to read it.
 
-    Paths are quoted; one mapping to ``exclude`` becomes a list of one. ``key=value`` becomes ``++key=value``: the
-    signatures know all keys, the YAML files only those that differ from a default, and whether a key exists is checked
-    against the signatures later.
+    Paths are quoted; one mapping to ``exclude`` or ``zip`` becomes a list of one. ``key=value`` becomes
+    ``++key=value``: the signatures know all keys, the YAML files only those that differ from a default, and whether a
+    key exists is checked against the signatures later.
 
     Args:
         argument: as typed.
@@ -132,8 +133,8 @@ def prepare(argument: str, conf: Path | None = None) -> str:
         raise ConfigError([f"{argument}: nothing can be taken away; choose another option, or set the key to null"])
     argument = quote_path(argument)
     key, equals, value = argument.partition("=")
-    if key == "exclude" and value.startswith("{"):  # a list takes the place of an experiment's, a mapping joins it
-        argument = f"exclude=[{value}]"
+    if key in OF_THE_GRID and value.startswith("{"):  # a list takes the place of an experiment's, a mapping joins it
+        argument = f"{key}=[{value}]"
     is_group = "/" in key or "@" in key or (conf / key).is_dir()
     of_hydra = key.startswith("hydra.") and not key.startswith("hydra.launcher.")  # its keys are a signature's too
     if equals and is_group:

@@ -21,6 +21,7 @@ GRIDS = {
     "augmentations": 6,
     "convnet_optimizer_activation": 4,
     "demo": 4,
+    "gates_depth": 9,
     "grid_blocks_kernel": 12,
     "grid_depth_kernel": 12,
     "grid_elastic_dropout": 27,

@@ -194,6 +194,7 @@ def _grid(entry: Entry, results: Path) -> list[str]:
     cells = cells_table(sweep)
     findings = find(sweep, cells, None, {})
     columns = [*sweep.axes, "n", "val/acc_mean", "val/acc_sd", "test/acc_mean", "test/acc_low", "test/acc_high"]
+    columns += ["gates_mean", "closed_gates_mean"]
     shown = findings.order[[name for name in columns if name in findings.order]]
     pictures = sorted((results / entry.name).glob("*.png"))
     return [

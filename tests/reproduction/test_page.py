@@ -86,7 +86,8 @@ def test_a_number_is_beaten_by_the_lower_end_of_an_interval(tmp_path: Path, accu
 def test_shorter_runs_fewer_pictures_and_other_data_are_held_against_nothing(tmp_path: Path) -> None:
     runs = {
         "report": ("experiment=resnet20", "epochs=5"),
-        "strong": ("experiment=resnet20", "recipe=strong", "epochs=5"),
+        "strong": ("experiment=resnet20", "recipe=strong"),
+        "short": ("experiment=resnet20", "recipe=strong", "epochs=5"),
         "small": ("experiment=resnet20", "recipe=strong", "limit=100"),
     }
     entries = {entry.kind: entry for entry in row(runs=runs).entries}
@@ -96,9 +97,10 @@ def test_shorter_runs_fewer_pictures_and_other_data_are_held_against_nothing(tmp
             typed = [*entry.overrides, f"seed={seed}"]
             write_run(tmp_path / entry.name / f"seed-{seed}", typed, 0.9 + seed / 1000, limit=limit)
     found = {kind: departures(entry, kept(tmp_path, entry)) for kind, entry in entries.items()}
-    assert found == {"report": ["5 epochs"], "strong": [], "small": ["at most 100 pictures a split"]}
+    assert found == {"report": ["5 epochs"], "strong": [], "short": [], "small": ["at most 100 pictures a split"]}
     text = page([row(runs=runs)], tmp_path)
-    assert "strong: beaten" in text
+    assert "| strong: beaten; short: above (n = 3) in 5 epochs |" in text
+    assert "0.9010, 0.8985 to 0.9035 (n = 3), 5 epochs" in text
     assert text.count("beaten") == 2  # the rule, and this one
     assert "report: beaten" not in text
     elsewhere = page([row(runs=runs, data="cinic10")], tmp_path)

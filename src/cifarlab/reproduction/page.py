@@ -12,7 +12,7 @@ from cifarlab.reproduction.answers import Answer, answer, method, sentences
 from cifarlab.reproduction.questions import Question, read_questions
 from cifarlab.reproduction.results import PICTURE, Kept, kept
 from cifarlab.reproduction.rows import Entry, Row, read_rows
-from cifarlab.reproduction.verdict import RULE, Measured, between, departures, verdict
+from cifarlab.reproduction.verdict import RULE, Measured, between, departures, own_length, verdict
 from cifarlab.summary.findings import find
 from cifarlab.summary.findings import verdict as in_sentences
 from cifarlab.summary.load import Sweep, read_sweep
@@ -79,12 +79,13 @@ def _lines(row: Row, runs: Runs) -> list[dict[str, str]]:
             found = runs[entry.name]
             if not found:
                 continue
-            measured, away = Measured.of(found, metric), departures(entry, found)
-            column = STRONG if "recipe=strong" in entry.overrides else REPORT
-            text = ", ".join([f"{measured}", *away])
+            measured, away, length = Measured.of(found, metric), departures(entry, found), own_length(entry)
+            column = STRONG if entry.is_strong else REPORT
+            text = ", ".join(dict.fromkeys([f"{measured}", *away, *([length] if length else [])]))
             ours[column] += f"; {text}" if ours[column] else text
             if number is not None and not away:
-                verdicts.append(f"{entry.kind}: {verdict(measured, number)}")
+                against = verdict(measured, number, whole=length is None)
+                verdicts.append(f"{entry.kind}: {against}" + (f" in {length}" if length else ""))
         title = row.title if len(numbers) == 1 else f"{row.title} ({metric})"
         texts = [ours[column] or ("not run yet" if _has(row, column) else "") for column in (REPORT, STRONG)]
         lines.append(_line(row, title, texts[0], texts[1], "; ".join(verdicts)))

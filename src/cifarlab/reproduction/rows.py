@@ -79,6 +79,11 @@ class Entry:
         return f"{self.experiment}-{self.kind}"
 
     @property
+    def is_strong(self) -> bool:
+        """Whether it is today's recipe, at whatever length."""
+        return "recipe=strong" in self.overrides
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """Those that are typed: none where the experiment says itself over which it goes."""
         return () if self.experiment == "robustness" else SEEDS

@@ -14,8 +14,8 @@ from cifarlab.summary.statistics import FEWEST, describe
 RULE = f"""\
 A number is **beaten** where the lower end of our 95 % interval (Student's t over {FEWEST} seeds or more) lies above it,
 **missed** where the upper end lies below it, **level** else. Fewer runs have no interval: they are above or below, with
-their n, and no more is claimed. A run on other data, with `limit`, or of the report's protocol at another length is
-compared with nothing."""
+their n, and no more is claimed; nor is it of runs with `recipe=strong` that are shorter or longer than it says. A run
+on other data, with `limit`, or of the report's protocol at another length is compared with nothing."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +44,32 @@ def between(mean: float, low: float, high: float, form: str = ".4f") -> str:
     return format(mean, form) if np.isnan(low) else f"{mean:{form}}, {low:{form}} to {high:{form}}"
 
 
-def departures(entry: Entry, runs: Sequence[Kept]) -> list[str]:
-    """What of the runs is not as the row has it: data, number of pictures, and of the report's protocol its length."""
-    knobs = [run.result.knobs for run in runs]
+def own_length(entry: Entry) -> str | None:
+    """``8 epochs``, where the command says another length than its recipe has."""
     typed = dict(each.split("=", 1) for each in entry.overrides)
+    return f"{typed['epochs']} epochs" if "epochs" in typed else None
+
+
+def departures(entry: Entry, runs: Sequence[Kept]) -> list[str]:
+    """What of the runs is not as the row has it, so that its number is not theirs to beat: data, number of pictures,
+    and of the report's protocol its length."""
+    knobs = [run.result.knobs for run in runs]
     found = []
     if others := {str(each["data"]) for each in knobs} - {entry.row.data}:
         found.append(f"on {' and '.join(sorted(others))}")
     if limits := {str(each["limit"]) for each in knobs if each.get("limit") is not None}:
         found.append(f"at most {' and '.join(sorted(limits))} pictures a split")
-    if "epochs" in typed and typed.get("recipe") != "strong":
-        found.append(f"{typed['epochs']} epochs")
+    if (length := own_length(entry)) and not entry.is_strong:
+        found.append(length)
     return found
 
 
-def verdict(measured: Measured, report: float) -> str:
-    """``beaten``, ``level`` or ``missed``; ``above`` and ``below`` of few runs."""
+def verdict(measured: Measured, report: float, *, whole: bool = True) -> str:
+    """``beaten``, ``level`` or ``missed``; ``above`` and ``below`` of few runs, or of runs that are not the whole
+    recipe."""
     if not measured.n:
         return ""
-    if np.isnan(measured.low):
+    if np.isnan(measured.low) or not whole:
         return f"{'above' if measured.mean > report else 'below'} (n = {measured.n})"
     if measured.low > report:
         return "beaten"

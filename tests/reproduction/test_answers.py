@@ -74,7 +74,8 @@ def test_commands_are_compared_as_wholes_over_their_seeds(tmp_path: Path) -> Non
     assert "Not told from chance: deeper +0.0030 (" in text
     assert method(found).startswith("paired over 3 shared seeds;")
     drawn = picture(found)
-    assert (drawn.title, drawn.against, list(drawn.names)) == ("Does it help?", "plain", ["with norm", "deeper"])
+    assert (drawn.title, list(drawn.names)) == ("Does it help?", ["with norm", "deeper"])
+    assert drawn.along == "val/acc, difference from plain"
     assert drawn.effects.tolist() == gains["effect"].tolist()
     assert drawn.is_clear.tolist() == [True, False]
 
@@ -148,8 +149,7 @@ def test_the_page_answers_and_shows_a_figure(tmp_path: Path) -> None:
 def test_a_figure_has_a_dot_and_a_bar_for_each_difference() -> None:
     data = Differences(
         title="Larger?",
-        metric="val/acc",
-        against="3",
+        along="val/acc, difference from $",
         names=["2", "a $ 5"],
         effects=np.array([-0.1, 0.02]),
         lows=np.array([-0.12, -0.01]),
@@ -160,6 +160,6 @@ def test_a_figure_has_a_dot_and_a_bar_for_each_difference() -> None:
     assert lines[1:] == [[-0.12, -0.08], [-0.1], [-0.01, 0.05], [0.02]]
     assert [text.get_text() for text in panel.texts] == ["-0.1000", "+0.0200"]
     assert [text.get_text() for text in panel.get_yticklabels()] == ["2", r"a \$ 5"]
-    assert panel.get_xlabel() == "val/acc, difference from 3"
+    assert panel.get_xlabel() == r"val/acc, difference from \$"
     first, second = (panel.get_lines()[place].get_color() for place in (1, 3))
     assert first != second  # what leaves out zero is told apart

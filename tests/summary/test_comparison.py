@@ -2,12 +2,15 @@
 
 import math
 
+import pandas as pd
 import pytest
 from scipy import stats
 
 from cifarlab.summary import load
+from cifarlab.summary.arrange import differences_of
 from cifarlab.summary.comparison import compare
 from cifarlab.summary.load import read_sweep
+from cifarlab.summary.plots import compared
 
 AXES = {"blocks": [1, 3, 5], "kernel_size": [2, 3], "seed": [0, 1, 2]}
 
@@ -40,6 +43,16 @@ def test_against_one_value_there_are_fewer_pairs_and_less_to_correct_for(make_sw
     assert some["p_holm"].min() == pytest.approx(min(1, 2 * some["p"].min()))
     with pytest.raises(ValueError, match="against=4: not a value of blocks, which has 1, 3, 5"):
         compare(sweep, "blocks", against="4")
+
+
+def test_a_figure_shows_the_pairs_with_their_intervals(make_sweep):
+    table = compare(read_sweep(make_sweep(AXES)), "blocks")
+    data = differences_of(table)
+    assert list(data.names) == ["3 \N{MINUS SIGN} 1", "5 \N{MINUS SIGN} 1", "5 \N{MINUS SIGN} 3"]
+    assert data.effects.tolist() == table["effect"].tolist()
+    assert (data.lows.tolist(), data.highs.tolist()) == (table["low"].tolist(), table["high"].tolist())
+    assert data.note == "95 % intervals of the paired t-test over 3 seeds"
+    assert len(compared(pd.concat([table] * 30)).axes[0].texts) == 45
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ def test_the_cards_sweep_leaves_every_file_of_the_contract(make_sweep):
     page = summarize(sweep, compare="blocks", figures=["heatmap_kernel_size_blocks.png"])
     assert page == sweep / "summary" / "index.html"
     assert {path.name for path in page.parent.iterdir()} == {
-        "runs.csv", "cells.csv", "summary.md", "index.html", "compare_blocks.csv", "curves.png", "cost.png",
-        "heatmap_blocks_kernel_size.png", "heatmap_kernel_size_blocks.png", "marginal_blocks.png",
+        "runs.csv", "cells.csv", "summary.md", "index.html", "compare_blocks.csv", "compare_blocks.png", "curves.png",
+        "cost.png", "heatmap_blocks_kernel_size.png", "heatmap_kernel_size_blocks.png", "marginal_blocks.png",
         "marginal_kernel_size.png",
     }  # fmt: skip
     for path in page.parent.glob("*.png"):

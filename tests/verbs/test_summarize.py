@@ -37,6 +37,9 @@ def test_prints_the_best_settings_and_ends_with_the_page(sweep, capsys):
     assert output.rstrip().splitlines()[-1] == str(sweep / "summary" / "index.html")
     assert "by mean validation accuracy: blocks=2." in output
     assert "Comparison: val/acc by blocks" in output
+    with Image.open(sweep / "summary" / "compare_blocks.png") as image:
+        assert image.size[0] >= 600
+    assert "![compare_blocks](compare_blocks.png)" in (sweep / "summary" / "summary.md").read_text()
 
 
 def test_wrong_arguments_are_one_message_and_exit_code_two(sweep, capsys):

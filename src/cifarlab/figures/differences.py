@@ -1,14 +1,15 @@
-"""What each value of a knob gains over one of them, with intervals."""
+"""By how much settings differ, with intervals."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from cifarlab.figures.style import FAINT, INK, LETTER, PALETTE, QUIET, canvas, headline, literal
+from cifarlab.figures.style import FAINT, HEADLINE, INK, LETTER, PALETTE, QUIET, canvas, headline, literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,15 +17,14 @@ class Differences:
     """Means of paired differences.
 
     Attributes:
-        title: of the figure. metric: name of what differs.
-        against: what all are held against; names: (N,) what is held against it.
+        title: of the figure. along: what the axis measures.
+        names: (N,) what is held against what.
         effects, lows, highs: (N,) float, mean difference and the ends of its interval, NaN where unknown.
         note: how the interval was had, in words.
     """
 
     title: str
-    metric: str
-    against: str
+    along: str
     names: Sequence[str]
     effects: np.ndarray
     lows: np.ndarray
@@ -39,8 +39,9 @@ class Differences:
 
 def differences(data: Differences) -> Figure:
     """A line each: the mean difference as a dot, its interval as a bar, faint where that holds zero."""
-    longest = max(map(len, data.names))
-    figure, axes = canvas(max(6.0, 4.6 + longest * LETTER), 1.5 + 0.36 * len(data.names))
+    width = max(6.0, 4.6 + max(map(len, data.names)) * LETTER)
+    heading = textwrap.wrap(data.title, int(width * HEADLINE))
+    figure, axes = canvas(width, 1.3 + 0.2 * len(heading) + 0.36 * len(data.names))
     panel, places = axes[0, 0], np.arange(len(data.names))
     panel.axvline(0, color=INK, linewidth=1)
     for place, low, effect, high, clear in zip(places, data.lows, data.effects, data.highs, data.is_clear, strict=True):
@@ -54,8 +55,8 @@ def differences(data: Differences) -> Figure:
     panel.set_ylim(len(data.names) - 0.4, -0.7)
     panel.spines["left"].set_visible(False)
     panel.grid(axis="y", color=FAINT, linewidth=0.5, alpha=0.6)
-    panel.set_xlabel(literal(f"{data.metric}, difference from {data.against}"))
-    headline(figure, data.title)
+    panel.set_xlabel(literal(data.along))
+    headline(figure, "\n".join(heading))
     if data.note:
         figure.supxlabel(literal(data.note), fontsize=8, color=QUIET)
     return figure

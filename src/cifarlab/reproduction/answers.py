@@ -137,8 +137,7 @@ def picture(found: Answer) -> Differences:
     gains = found.gains
     return Differences(
         title=found.question.asks,
-        metric=found.metric,
-        against=found.question.against,
+        along=f"{found.metric}, difference from {found.question.against}",
         names=[str(name) for name in gains["b"]],
         effects=gains["effect"].to_numpy(dtype=float),
         lows=gains["low"].to_numpy(dtype=float),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from cifarlab.figures.cost import Cost
 from cifarlab.figures.curves import Curve, Overlay
+from cifarlab.figures.differences import Differences
 from cifarlab.figures.marginals import Marginal
 from cifarlab.figures.search import TrialKnob, Trials
 from cifarlab.figures.surface import Axis, Surface
@@ -54,6 +55,21 @@ def surface_of(sweep: Sweep, knobs: Sequence[str], metric: str, where: Mapping[s
         n=statistics["n"].astype(int).reshape(shape),
         failed=np.bincount(codes[kept & sweep.is_lost.to_numpy()], minlength=size).reshape(shape),
         note=f"mean \N{PLUS-MINUS SIGN} sd over {_words([in_words(sweep), *others])}",
+    )
+
+
+def differences_of(comparison: pd.DataFrame) -> Differences:
+    """The pairs of a comparison, as `comparison.compare` gives them."""
+    first = comparison.iloc[0]
+    number, over = int(comparison["pairs"].min()), first["over"]
+    return Differences(
+        title=f"{first['metric']} by {first['knob']}",
+        along=f"{first['metric']}, difference",
+        names=[f"{b} \N{MINUS SIGN} {a}" for a, b in zip(comparison["a"], comparison["b"], strict=True)],
+        effects=comparison["effect"].to_numpy(dtype=float),
+        lows=comparison["low"].to_numpy(dtype=float),
+        highs=comparison["high"].to_numpy(dtype=float),
+        note=f"95 % intervals of the paired t-test over {number} {over}" if number > 1 else f"a single pair of {over}",
     )
 
 

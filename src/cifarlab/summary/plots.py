@@ -7,17 +7,19 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from cifarlab.figures import figure_name, figure_names, sweep_figures
 from cifarlab.figures.cost import cost
 from cifarlab.figures.curves import overlay
+from cifarlab.figures.differences import differences
 from cifarlab.figures.grid3d import grid3d
 from cifarlab.figures.heatmap import heatmap
 from cifarlab.figures.marginals import marginal
 from cifarlab.figures.search import search
 from cifarlab.figures.surface import Surface
-from cifarlab.summary.arrange import cost_of, marginal_of, overlay_of, surface_of, trials_of
+from cifarlab.summary.arrange import cost_of, differences_of, marginal_of, overlay_of, surface_of, trials_of
 from cifarlab.summary.history import History
 from cifarlab.summary.load import Sweep
 from cifarlab.summary.tables import column, score
@@ -27,6 +29,7 @@ MOST_HEATMAPS = 6
 MOST_MARGINALS = 6
 MOST_FACETS = 6
 MOST_LISTED = 30
+MOST_PAIRS = 45  # of ten values
 
 
 def draw(sweep: Sweep, histories: Mapping[str, History], name: str) -> Figure:
@@ -49,6 +52,11 @@ def draw(sweep: Sweep, histories: Mapping[str, History], name: str) -> Figure:
             return heatmap(panels(sweep, *axes))
         case "grid3d":
             return grid3d(surface_of(sweep, axes, score(sweep)))
+
+
+def compared(comparison: pd.DataFrame) -> Figure:
+    """The first pairs of a comparison, as many as can be read."""
+    return differences(differences_of(comparison.head(MOST_PAIRS)))
 
 
 def planned(sweep: Sweep, histories: Mapping[str, History], asked: Iterable[str]) -> dict[str, tuple[Sweep, str]]:

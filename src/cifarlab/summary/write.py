@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from cifarlab.figures.captions import caption
 from cifarlab.figures.formats import Format, rendered
@@ -14,12 +16,12 @@ from cifarlab.reading import leads_out
 from cifarlab.result import write_bytes
 from cifarlab.summary.comparison import compare as compare_values
 from cifarlab.summary.findings import Findings, find
-from cifarlab.summary.history import read_histories
+from cifarlab.summary.history import History, read_histories
 from cifarlab.summary.latex import latex
-from cifarlab.summary.load import read_sweep
+from cifarlab.summary.load import Sweep, read_sweep
 from cifarlab.summary.markdown import markdown
 from cifarlab.summary.page import page
-from cifarlab.summary.plots import draw, in_words, planned
+from cifarlab.summary.plots import compared, draw, in_words, planned
 from cifarlab.summary.tables import cells_table, refuse_metric
 
 
@@ -30,7 +32,7 @@ def summarize(sweep_dir: str | Path, compare: str | None = None, figures: Sequen
 
     Args:
         sweep_dir: a sweep's directory, or any folder of runs.
-        compare: a knob whose values are compared in pairs; adds `compare_KNOB.csv` and a section.
+        compare: a knob whose values are compared in pairs; adds `compare_KNOB.csv`, a figure and a section.
         figures: names of figures beyond the usual ones and those that `sweep.json` asks for.
 
     Raises:
@@ -69,16 +71,20 @@ def write_summary(
     contents = {"runs.csv": csv_text(sweep.all_runs), "cells.csv": csv_text(cells)}
     if comparison is not None:
         contents[f"compare_{compare}.csv"] = csv_text(comparison)
+    drawers: dict[str, Callable[[], Figure]] = {
+        name: functools.partial(_captioned, sweep, part, histories, shown) for name, (part, shown) in pictures.items()
+    }
+    if comparison is not None:
+        drawers[f"compare_{compare}"] = functools.partial(compared, comparison)
     faults: dict[str, str] = {}
-    for name, (part, shown) in pictures.items():
+    for name, drawer in drawers.items():
         try:
-            figure = draw(part, histories, shown)
-            caption(figure, in_words(sweep, part, shown))
+            figure = drawer()
             contents |= {f"{name}.{one}": rendered(figure, one, dpi) for one in dict.fromkeys(["png", form])}
         except Exception as fault:  # whatever is wrong with one picture, the tables and the page do not wait for it
             faults[name] = f"{type(fault).__name__}: {fault}"
     findings = find(sweep, cells, comparison, faults)
-    drawn = [name for name in pictures if name not in faults]
+    drawn = [name for name in drawers if name not in faults]
     if table == "latex":
         contents["table.tex"] = latex(findings).encode()
     contents["summary.md"] = markdown(findings, drawn).encode()
@@ -93,6 +99,12 @@ def write_summary(
     except OSError as error:  # a colleague's sweep, a full disk
         return None, replace(findings, unwritten=str(error))
     return folder / "index.html", findings
+
+
+def _captioned(sweep: Sweep, part: Sweep, histories: Mapping[str, History], shown: str) -> Figure:
+    figure = draw(part, histories, shown)
+    caption(figure, in_words(sweep, part, shown))
+    return figure
 
 
 FORMULA = (*"=+-@\t\r", *map(chr, (0xFF1D, 0xFF0B, 0xFF0D, 0xFF20)))  # the last four are = + - @ of full width

@@ -21,7 +21,8 @@ standard deviation over its seeds, from three on with a 95 % interval), summary.
 SWEEP_DIR is a sweep's folder (multirun/NAME) or any folder of runs (outputs). Several are summed up together, in a
 folder A+B beside them.
 
-  compare=KNOB        compare the values of a knob in pairs, over all runs that are alike in everything else
+  compare=KNOB        compare the values of a knob in pairs, over all runs that are alike in everything else: a table
+                      and a figure, compare_KNOB
   metric=val/NAME     what compare= compares, and a table of the settings by it: val/loss, or val/ece and others that
                       evaluate.py has measured
   figures=[NAME,...]  further figures: {", ".join(OF_A_SWEEP)} (X, Y, Z: swept knobs)

@@ -162,7 +162,7 @@ def _answer(found: Answer, results: Path) -> list[str]:
         "",
         _table(_levels(found)),
         "",
-        f"{method(found).capitalize()}. {_commands(question)}",
+        f"Differences {method(found)}. {_commands(question)}",
         "",
         f"![{question.asks}]({results.name}/{question.name}.png)",
         "",

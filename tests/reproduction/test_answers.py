@@ -14,7 +14,7 @@ from cifarlab.figures.differences import Differences, differences
 from cifarlab.reproduction.answers import answer, method, picture, sentences
 from cifarlab.reproduction.page import page
 from cifarlab.reproduction.questions import Question, read_questions
-from cifarlab.reproduction.rows import read_rows
+from cifarlab.reproduction.rows import Entry, Row, by_name, read_rows
 from cifarlab.result import Result, Status
 
 PLAIN = [0.700, 0.710, 0.714]
@@ -41,18 +41,26 @@ def write_run(folder: Path, seed: int, accuracy: float, **knobs: object) -> None
     (folder / "environment.json").write_text(json.dumps({"packages": {}}))
 
 
-NETS = Question(name="nets", asks="Does it help?", of={"plain": "a", "with norm": "b", "deeper": "c"}, against="plain")
+NETS = Question(
+    name="nets", asks="Does it help?", of={"plain": "x-a", "with norm": "x-b", "deeper": "x-c"}, against="plain"
+)
+
+
+def entries(**settings: int) -> dict[str, Entry]:
+    """Commands x-a, x-b, x-c of one setting each, and x-grid of as many as are said."""
+    runs = dict.fromkeys(("a", "b", "c", "grid"), ("experiment=x",))
+    return by_name([Row(id="R9.1", title="", said="", runs=runs, settings=settings)])
 
 
 def write_nets(results: Path, **accuracies: list[float]) -> None:
     for command, values in accuracies.items():
         for seed, accuracy in enumerate(values):
-            write_run(results / command / f"seed-{seed}", seed, accuracy, model=command)
+            write_run(results / f"x-{command}" / f"seed-{seed}", seed, accuracy, model=command)
 
 
 def test_commands_are_compared_as_wholes_over_their_seeds(tmp_path: Path) -> None:
     write_nets(tmp_path, a=PLAIN, b=WITH_NORM, c=DEEPER)
-    found = answer(NETS, tmp_path)
+    found = answer(NETS, entries(), tmp_path)
     assert found is not None
     assert found.metric == "val/acc"
     assert found.levels["name"].tolist() == ["plain", "with norm", "deeper"]
@@ -81,14 +89,14 @@ def test_commands_are_compared_as_wholes_over_their_seeds(tmp_path: Path) -> Non
 
 
 def test_a_knob_is_asked_about_over_the_other_knobs(tmp_path: Path) -> None:
-    question = Question(name="filters", asks="Larger?", of="grid", knob="kernel_size", against="3")
+    question = Question(name="filters", asks="Larger?", of="x-grid", knob="kernel_size", against="3")
     for kernel in (2, 3):
         for blocks in (1, 5):
             for seed in range(3):
                 accuracy = 0.4 + 0.1 * (kernel == 3) + 0.02 * blocks + 0.003 * seed * kernel
-                folder = tmp_path / "grid" / f"{kernel}-{blocks}-{seed}"
+                folder = tmp_path / "x-grid" / f"{kernel}-{blocks}-{seed}"
                 write_run(folder, seed, accuracy, kernel_size=kernel, blocks=blocks)
-    found = answer(question, tmp_path)
+    found = answer(question, entries(grid=4), tmp_path)
     assert found is not None
     (gain,) = found.gains.to_dict("records")
     assert (gain["a"], gain["b"], gain["settings"], gain["pairs"]) == ("3", "2", 2, 3)
@@ -96,6 +104,15 @@ def test_a_knob_is_asked_about_over_the_other_knobs(tmp_path: Path) -> None:
     assert "averaged over 2 settings" in method(found)
     assert math.isnan(found.sd)  # a spread over blocks too is none of seeds
     assert "standard deviation" not in " ".join(sentences(found))
+
+
+def test_a_grid_that_lacks_a_value_is_no_answer(tmp_path: Path) -> None:
+    question = Question(name="filters", asks="Larger?", of="x-grid", knob="kernel_size", against="3")
+    for kernel in (2, 3):
+        for seed in range(3):
+            write_run(tmp_path / "x-grid" / f"{kernel}-{seed}", seed, 0.4 + 0.1 * kernel, kernel_size=kernel)
+    assert answer(question, entries(grid=2), tmp_path) is not None
+    assert answer(question, entries(grid=3), tmp_path) is None  # filters of 4 were asked for too
 
 
 @pytest.mark.parametrize(
@@ -110,20 +127,20 @@ def test_a_knob_is_asked_about_over_the_other_knobs(tmp_path: Path) -> None:
 )
 def test_fewer_than_three_seeds_of_each_are_no_answer(tmp_path: Path, accuracies: dict[str, list[float]]) -> None:
     write_nets(tmp_path, **accuracies)
-    assert answer(NETS, tmp_path) is None
+    assert answer(NETS, entries(), tmp_path) is None
 
 
 def test_questions_are_of_commands_and_knobs_that_there_are(tmp_path: Path) -> None:
-    entries = {entry.name: entry for row in read_rows() for entry in row.entries}
+    known = by_name(read_rows())
     questions = read_questions()
     assert len({each.name for each in questions}) == len(questions)
     for question in questions:
-        assert set(question.commands) <= set(entries)
+        assert set(question.commands) <= set(known)
         if question.knob is None:
             assert not isinstance(question.of, str)
             assert question.against in question.of
         else:
-            assert question.knob in entries[question.commands[0]].row.grid
+            assert question.knob in known[question.commands[0]].row.grid
     text = page(read_rows(), tmp_path)
     assert all(f"### {question.asks}" in text for question in questions)
     assert text.count("Three seeds of each are not there yet") == len(questions)
@@ -131,13 +148,13 @@ def test_questions_are_of_commands_and_knobs_that_there_are(tmp_path: Path) -> N
 
 def test_the_page_answers_and_shows_a_figure(tmp_path: Path) -> None:
     commands = next(each for each in read_questions() if each.name == "tiny_nets").commands
-    rows = {entry.name: entry for row in read_rows() for entry in row.entries}
+    known = by_name(read_rows())
     for command, values in zip(commands, (PLAIN, WITH_NORM, DEEPER, WITH_NORM), strict=True):
         for seed, accuracy in enumerate(values):
             folder = tmp_path / command / f"seed-{seed}"
             write_run(folder, seed, accuracy, model=command)
             result = Result.read(folder)
-            result.overrides = [*rows[command].overrides, f"seed={seed}"]
+            result.overrides = [*known[command].overrides, f"seed={seed}"]
             result.write(folder)
     text = page(read_rows(), tmp_path)
     assert "| tiny VGG | 3 | 0.7080, 0.6901 to 0.7259 | 0.6980, 0.6801 to 0.7159 |  |  |" in text

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cifarlab.reproduction.questions import Question
+from cifarlab.reproduction.rows import Entry
 from cifarlab.summary.comparison import compare
 from cifarlab.summary.load import Sweep, read_sweep
 from cifarlab.summary.statistics import FEWEST, LEVEL, describe
@@ -49,16 +50,19 @@ class Answer:
         return float(self.reference["sd"])
 
 
-def answer(question: Question, results: Path) -> Answer | None:
-    """What the kept runs say; None where fewer than FEWEST seeds are shared, or a value is missing.
+def answer(question: Question, entries: Mapping[str, Entry], results: Path) -> Answer | None:
+    """What the kept runs say; None where runs of its commands are missing, or fewer than FEWEST seeds are shared.
 
     Args:
+        entries: all commands by name.
         results: the folder of the records.
     """
     folders = [results / name for name in question.commands]
     if not all(folder.is_dir() for folder in folders):
         return None
     sweep, knob = read_sweep(*folders), question.knob or NET
+    if sweep.is_finished.sum() < sum(entries[name].whole for name in question.commands):
+        return None  # a value of which nothing is there would not be missed
     if not isinstance(question.of, str):
         sweep = _as_wholes(sweep, question.of)
     labels = sweep.labels(knob)

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-import pandas as pd
-
 from cifarlab.reproduction.answers import Answer, answer, method, sentences
-from cifarlab.reproduction.questions import Question, read_questions
+from cifarlab.reproduction.questions import read_questions
 from cifarlab.reproduction.results import PICTURE, Kept, kept
-from cifarlab.reproduction.rows import Entry, Row, read_rows
+from cifarlab.reproduction.rows import Entry, Row, by_name
 from cifarlab.reproduction.verdict import RULE, Measured, between, departures, own_length, verdict
 from cifarlab.summary.findings import find
 from cifarlab.summary.findings import verdict as in_sentences
@@ -52,7 +50,7 @@ def page(rows: Sequence[Row], results: Path) -> str:
     entries = [entry for row in rows for entry in row.entries if runs[entry.name]]
     parts = [HEAD.format(rule=RULE), _table([line for row in rows for line in _lines(row, runs)]), ""]
     parts += ["## Commands and cost", "", _NO_RUNS if not entries else _table(_costs(entries, runs, results)), ""]
-    parts += _answers(results)
+    parts += _answers(by_name(rows), results)
     parts += [text for entry in entries if entry.row.grid for text in _grid(entry, results)]
     missing = [entry for row in rows for entry in row.entries if not runs[entry.name]]
     parts += ["## Not run yet", "", *(f"    {entry.command}" for entry in missing), ""] if missing else []
@@ -132,14 +130,16 @@ def _costs(entries: Sequence[Entry], runs: Runs, folder: Path) -> list[dict[str,
     return lines
 
 
-def _answers(results: Path) -> list[str]:
-    """The reports' comparisons, answered by what the runs say."""
-    questions = read_questions()
-    answers = [(question, answer(question, results)) for question in questions]
+def _answers(entries: Mapping[str, Entry], results: Path) -> list[str]:
+    """The reports' comparisons, as far as the rows have their commands, answered by what the runs say."""
     parts = ["## What the comparisons say", "", ANSWERS, ""]
-    for question, found in answers:
+    for question in read_questions():
+        if not set(question.commands) <= set(entries):
+            continue
+        commands = "; ".join(f"`{entries[name].command}`" for name in question.commands)
+        found = answer(question, entries, results)
         parts += [f"### {question.asks}", ""]
-        parts += _answer(found, results) if found else [f"{_UNANSWERED} {_commands(question)}", ""]
+        parts += _answer(found, commands, results) if found else [f"{_UNANSWERED} {commands}", ""]
     return parts
 
 
@@ -149,12 +149,7 @@ decides nothing. The runs are short: what is true of them need not be of long on
 _UNANSWERED = "Three seeds of each are not there yet:"
 
 
-def _commands(question: Question) -> str:
-    entries = {entry.name: entry for row in read_rows() for entry in row.entries}
-    return "; ".join(f"`{entries[name].command}`" for name in question.commands)
-
-
-def _answer(found: Answer, results: Path) -> list[str]:
+def _answer(found: Answer, commands: str, results: Path) -> list[str]:
     question = found.question
     note = [question.note] if question.note else []
     return [
@@ -162,7 +157,7 @@ def _answer(found: Answer, results: Path) -> list[str]:
         "",
         _table(_levels(found)),
         "",
-        f"Differences {method(found)}. {_commands(question)}",
+        f"Differences {method(found)}. {commands}",
         "",
         f"![{question.asks}]({results.name}/{question.name}.png)",
         "",
@@ -203,7 +198,7 @@ def _grid(entry: Entry, results: Path) -> list[str]:
         "",
         f"The report: {entry.row.said}. `{entry.command}`",
         "",
-        *_incomplete(entry, sweep, cells),
+        *_incomplete(entry, sweep),
         table(shown),
         "",
         *(inline(line) + "  " for line in in_sentences(findings)),
@@ -213,13 +208,10 @@ def _grid(entry: Entry, results: Path) -> list[str]:
     ]
 
 
-def _incomplete(entry: Entry, sweep: Sweep, cells: pd.DataFrame) -> list[str]:
+def _incomplete(entry: Entry, sweep: Sweep) -> list[str]:
     """What of the grid is not there yet: neither its best nor its noise is the whole grid's then."""
-    whole = int((cells["n"] >= max(len(entry.seeds), 1)).sum())
-    if whole >= entry.settings:
-        return []
-    there = f"{len(cells)} of {entry.settings} settings, {int(sweep.is_finished.sum())} runs"
-    return [f"Not complete: {there}, {whole} settings with all seeds.", ""]
+    there = int(sweep.is_finished.sum())
+    return [f"Not complete: {there} of {entry.whole} runs.", ""] if there < entry.whole else []
 
 
 def _table(lines: Sequence[Mapping[str, str]]) -> str:

@@ -32,7 +32,8 @@ class Row:
         runs: kind -> what is typed behind ``python train.py -m``: ``report`` is the report's protocol, ``strong``
             today's recipe, others are shorter or stand beside them.
         grid: keys in which its runs differ: they are of several settings, which have a table of their own.
-        settings: kind -> how many settings each command of a grid has, seeds left out.
+        settings: kind -> how many settings each command of a grid has for each seed; where the experiment has its own
+            seeds, runs in all.
         command: of a row that is a picture.
         note: why nothing stands there, where nothing can.
     """
@@ -90,8 +91,13 @@ class Entry:
 
     @property
     def settings(self) -> int:
-        """How many it has, seeds left out."""
+        """How many it has for each seed; where the experiment has its own seeds, runs in all."""
         return (self.row.settings or {}).get(self.kind, 1)
+
+    @property
+    def whole(self) -> int:
+        """How many runs it comes to with all seeds."""
+        return self.settings * max(len(self.seeds), 1)
 
     @property
     def command(self) -> str:
@@ -116,3 +122,8 @@ def read_rows(file: Path = FILE) -> tuple[Row, ...]:
         pydantic.ValidationError: the file is not as it must be.
     """
     return TypeAdapter(tuple[Row, ...]).validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))
+
+
+def by_name(rows: Sequence[Row]) -> dict[str, Entry]:
+    """All commands of the rows by their names."""
+    return {entry.name: entry for row in rows for entry in row.entries}

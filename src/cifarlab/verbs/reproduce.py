@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cifarlab.reproduction.results import RESULTS, keep, kept
-from cifarlab.reproduction.rows import Entry, Row, read_rows
+from cifarlab.reproduction.rows import Entry, Row, by_name, read_rows
 from cifarlab.result import write_bytes, write_text
 from cifarlab.verbs.start import Stopped, stoppable
 
@@ -159,7 +159,7 @@ def write_page(rows: Sequence[Row]) -> Path:
     from cifarlab.reproduction.questions import read_questions
 
     for question in read_questions():
-        if found := answer(question, RESULTS):
+        if found := answer(question, by_name(rows), RESULTS):
             write_bytes(RESULTS / f"{question.name}.png", rendered(differences(picture(found))))
     write_text(FILE, page(rows, RESULTS))
     return FILE

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import stats
 
 from cifarlab.figures.differences import Differences, differences
@@ -16,6 +18,7 @@ from cifarlab.reproduction.page import page
 from cifarlab.reproduction.questions import Question, read_questions
 from cifarlab.reproduction.rows import Entry, Row, by_name, read_rows
 from cifarlab.result import Result, Status
+from cifarlab.verbs import reproduce
 
 PLAIN = [0.700, 0.710, 0.714]
 WITH_NORM = [0.741, 0.752, 0.753]  # seed by seed 0.041, 0.042, 0.039 more
@@ -146,7 +149,7 @@ def test_questions_are_of_commands_and_knobs_that_there_are(tmp_path: Path) -> N
     assert text.count("Three seeds of each are not there yet") == len(questions)
 
 
-def test_the_page_answers_and_shows_a_figure(tmp_path: Path) -> None:
+def test_the_page_answers_and_shows_a_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = next(each for each in read_questions() if each.name == "tiny_nets").commands
     known = by_name(read_rows())
     for command, values in zip(commands, (PLAIN, WITH_NORM, DEEPER, WITH_NORM), strict=True):
@@ -161,6 +164,13 @@ def test_the_page_answers_and_shows_a_figure(tmp_path: Path) -> None:
     assert "| with batch norm | 3 | 0.7487, 0.7321 to 0.7652 |" in text
     assert "| +0.0407, +0.0369 to +0.0445 | 0.0014 |" in text
     assert f"({tmp_path.name}/tiny_nets.png)" in text
+    monkeypatch.setattr(reproduce, "RESULTS", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    written = reproduce.write_page(read_rows())
+    assert written.read_text() == text
+    with Image.open(tmp_path / "tiny_nets.png") as image:
+        assert image.size[0] >= 600
+    assert [path.name for path in tmp_path.glob("*.png")] == ["tiny_nets.png"]
 
 
 def test_a_figure_has_a_dot_and_a_bar_for_each_difference() -> None:
@@ -180,3 +190,10 @@ def test_a_figure_has_a_dot_and_a_bar_for_each_difference() -> None:
     assert panel.get_xlabel() == r"val/acc, difference from \$"
     first, second = (panel.get_lines()[place].get_color() for place in (1, 3))
     assert first != second  # what leaves out zero is told apart
+
+
+def test_every_picture_of_the_page_is_there() -> None:
+    root = Path(__file__).resolve().parents[2]
+    shown = re.findall(r"\]\((results/[^)]+\.png)\)", (root / "REPRODUCTION.md").read_text(encoding="utf-8"))
+    assert len(shown) >= 10
+    assert [each for each in shown if not (root / each).is_file()] == []

@@ -14,7 +14,7 @@ from cifarlab.reproduction.results import keep, kept
 from cifarlab.reproduction.rows import Entry, Row, read_rows
 from cifarlab.reproduction.verdict import Measured, departures, verdict
 from cifarlab.result import Result, Status
-from cifarlab.verbs.reproduce import read_plans
+from cifarlab.sweeps.grid import Grid
 
 ROOT = Path(__file__).resolve().parents[2]
 ASKED = "R1.3 R1.5 R2.5 R3.1 R3.2 R3.3 R3.4 R3.5 R3.6 R3.7 R4.2 R4.4 R4.5 R4.6 R4.7 R4.8 R4.9 R5.2 R5.3 R5.4 R5.5 R5.6"
@@ -183,9 +183,10 @@ def test_the_keys_of_a_grid_are_the_axes_of_its_experiment() -> None:
     for each in read_rows():
         for entry in each.entries if each.grid else ():
             text = (ROOT / "conf" / "experiment" / f"{entry.experiment}.yaml").read_text()
-            params = OmegaConf.select(OmegaConf.create(text), "hydra.sweeper.params") or {}
+            config = OmegaConf.create(text)
+            params = OmegaConf.select(config, "hydra.sweeper.params") or {}
             typed = [override.partition("=")[0] for override in entry.overrides if "," in override]
             assert {*params, *typed} - {"seed"} <= set(each.grid), entry.name
-    for each in read_rows():
-        for plan in read_plans(each.entries):
-            assert plan.settings == plan.entry.settings, plan.entry.name
+            grid = Grid.parse([*(f"{key}={value}" for key, value in params.items()), *entry.overrides])
+            zipped = grid.own.get("zip", OmegaConf.to_container(config).get("zip", []))
+            assert entry.settings == grid.combined(zipped, ()).size, entry.name

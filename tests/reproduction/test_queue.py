@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ import torch
 from cifarlab.reproduction import cost, running
 from cifarlab.reproduction.cost import RUN_SECONDS, Size, Speeds, probe
 from cifarlab.reproduction.queue import Plan, next_task, tasks
+from cifarlab.reproduction.results import Kept
 from cifarlab.reproduction.rows import Row, read_rows
+from cifarlab.result import Identity, Result
 from cifarlab.verbs import reproduce
 from cifarlab.verbs.reproduce import UsageError, chosen, parse_arguments, read_plans
 
@@ -26,7 +29,9 @@ def plans() -> list[Plan]:
     row = Row(id="R9.1", title="a net", said="80 %", runs={"report": ("experiment=resnet20",)})
     dear = Row(id="R9.2", title="another", said="", worth=2.0, runs={"report": ("experiment=resnet50_cifar10",)})
     sizes = (Size(10**6, 100_000, 0), Size(10**6, 10_000_000, 0))
-    return [Plan(entry=each.entries[0], size=size, settings=1) for each, size in zip((row, dear), sizes, strict=True)]
+    return [
+        Plan(entry=each.entries[0], sizes=(size,), settings=1) for each, size in zip((row, dear), sizes, strict=True)
+    ]
 
 
 def test_the_arithmetic_of_a_run_at_the_rate_of_the_nearest_net() -> None:
@@ -34,6 +39,29 @@ def test_the_arithmetic_of_a_run_at_the_rate_of_the_nearest_net() -> None:
     assert size.arithmetic == 2e6 * (3 * 1_000 + 500)
     assert SPEEDS.seconds(size) == pytest.approx(RUN_SECONDS + 7.0)
     assert SPEEDS.seconds(Size(5 * 10**8, 1_000, 0)) == pytest.approx(RUN_SECONDS + 15.0)
+
+
+def test_runs_that_were_made_tell_their_command_and_the_mean_of_its_ends_others() -> None:
+    row = Row(id="R9.3", title="a grid", said="", grid=("blocks",), runs={"report": ("experiment=grid_blocks_kernel",)})
+    plan = Plan(entry=row.entries[0], sizes=(Size(10**6, 100_000, 0), Size(10**6, 300_000, 0)), settings=12)
+    assert [task.seconds for task in tasks([plan], {}, SPEEDS)] == pytest.approx([10 + 12 * 602, 10 + 24 * 602])
+    known = replace(SPEEDS, known={"grid_blocks_kernel-report": 40.0})
+    (left,) = tasks([plan], {"grid_blocks_kernel-report": {0: 12}}, known)
+    assert left.seconds == 10 + 24 * 40
+
+
+def test_only_runs_of_this_device_tell_its_speed() -> None:
+    result = replace(
+        Result.begun(Identity(key="a", group="a")), flops=10**6, images_per_second=500.0, seconds={"total": 40.0}
+    )
+    runs = [
+        Kept(
+            name=str(number), result=replace(result, device=device, seconds={"total": 30.0 + 10 * number}), versions={}
+        )
+        for number, device in enumerate(("here", "here", "there"))
+    ]
+    speeds = Speeds.measured({"a": runs, "b": runs[2:]}, "here")
+    assert speeds == Speeds(((10**6, 1.5e9), (10**6, 1.5e9)), {"a": 35.0})
 
 
 def test_first_seeds_come_before_further_ones_and_what_is_there_is_not_run_again() -> None:
@@ -54,7 +82,7 @@ def test_first_seeds_come_before_further_ones_and_what_is_there_is_not_run_again
 
 def test_a_grid_is_done_when_each_seed_has_all_its_settings() -> None:
     row = Row(id="R9.3", title="a grid", said="", grid=("blocks",), runs={"report": ("experiment=grid_blocks_kernel",)})
-    plan = Plan(entry=row.entries[0], size=Size(10**6, 1000, 0), settings=12)
+    plan = Plan(entry=row.entries[0], sizes=(Size(10**6, 1000, 0),), settings=12)
     (left,) = tasks([plan], {"grid_blocks_kernel-report": {0: 12, 1: 5}}, SPEEDS)
     assert (left.seeds, left.runs) == ((1, 2), 7 + 12)
 
@@ -80,15 +108,17 @@ def test_the_commands_come_to_as_many_runs_as_their_grids_have() -> None:
     names = [
         "robustness-report",
         "superconvergence-short",
+        "superconvergence-tuned",
         "sparse_gates-short",
         "augmentations-short",
         "transfer-report",
     ]
     found = {plan.entry.name: plan for plan in read_plans([entries[name] for name in names])}
-    assert [found[name].settings for name in names] == [40, 3, 3, 6, 1]
-    assert found["sparse_gates-short"].size.trained == 12 * 5_000
-    assert found["sparse_gates-short"].size.judged == 12 * 5_000 + 5_000
-    assert found["transfer-report"].size.trained == 20 * 90_000
+    assert [found[name].settings for name in names] == [40, 3, 18, 3, 6, 1]
+    assert found["sparse_gates-short"].sizes[0].trained == 12 * 5_000
+    assert found["sparse_gates-short"].sizes[0].judged == 12 * 5_000 + 5_000
+    assert [size.trained for size in found["transfer-report"].sizes] == [20 * 90_000]
+    assert [size.trained for size in found["superconvergence-tuned"].sizes] == [10 * 5_000, 50 * 5_000]
 
 
 @pytest.mark.parametrize("typed", ["budget=soon", "budget=-1", "plan=1", "rows=R9.9", "kinds=weak", "epochs=3"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from cifarlab.job.job import Job
@@ -68,21 +69,37 @@ class Size:
 
 @dataclass(frozen=True)
 class Speeds:
-    """What this machine has shown: floating-point operations a second by those of a picture's forward pass."""
+    """What this machine has shown.
+
+    Attributes:
+        points: floating-point operations a second by those of a picture's forward pass.
+        known: the seconds of a run by the name of its command, mean of those that were made.
+    """
 
     points: tuple[tuple[int, float], ...]
+    known: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def measured(cls, runs: Iterable[Kept], device: str) -> Speeds:
-        """From the finished runs on the same device."""
-        results = [run.result for run in runs if run.result.device == device]
+    def measured(cls, runs: Mapping[str, Sequence[Kept]], device: str) -> Speeds:
+        """From the finished runs on the same device, by their command's name."""
+        here = {name: [run.result for run in each if run.result.device == device] for name, each in runs.items()}
         return cls(
             tuple(
                 (each.flops, (1 + BACKWARD) * each.flops * each.images_per_second)
+                for results in here.values()
                 for each in results
                 if each.flops and each.images_per_second
-            )
+            ),
+            {name: fmean(each.seconds["total"] for each in results) for name, results in here.items() if results},
         )
+
+    def of(self, name: str, sizes: Sequence[Size]) -> float:
+        """Seconds of a run of the command: as long as its others took here, else by the arithmetic of some of them.
+
+        Raises:
+            ValueError: nothing was measured.
+        """
+        return self.known[name] if name in self.known else fmean(map(self.seconds, sizes))
 
     def seconds(self, size: Size) -> float:
         """Of one run, at the rate of the net nearest in arithmetic a picture.

@@ -17,12 +17,12 @@ class Plan:
     """What a command comes to.
 
     Attributes:
-        size: of one of its runs.
+        sizes: of its runs; of a grid's first and last, which the others mostly lie between.
         settings: how many it has for each seed; where the experiment has its own seeds, runs in all.
     """
 
     entry: Entry
-    size: Size
+    sizes: tuple[Size, ...]
     settings: int
 
 
@@ -68,7 +68,7 @@ def tasks(plans: Sequence[Plan], done: Mapping[str, Mapping[int, int]], speeds: 
             parts = [(undone, sum(missing[seed] for seed in undone), NEXT)]
         for seeds, runs, factor in parts:
             if runs > 0:
-                seconds = START_SECONDS + runs * speeds.seconds(plan.size)
+                seconds = START_SECONDS + runs * speeds.of(plan.entry.name, plan.sizes)
                 found.append(Task(entry=plan.entry, seeds=seeds, runs=runs, seconds=seconds, worth=worth * factor))
     return sorted(found, key=lambda task: -task.worth / task.seconds)
 

@@ -125,29 +125,34 @@ def run(
             record.metrics |= classifier.net_report()
             record.selected = {"by": sitting.recorder.best.by, "epoch": sitting.recorder.best.epoch}
             record.status = Status.FINISHED
-        except Interrupted as reason:
-            record.status, record.error = Status.INTERRUPTED, f"stopped by {reason}"
-        except Pruned as reason:
-            record.status, record.error = Status.PRUNED, str(reason)
-        except Diverged as error:
-            record.status, record.error = Status.DIVERGED, str(error)
-        except UnusableCheckpoint as error:
-            if not sitting.recorder.at_work:  # nothing was trained, and what the directory says of the run stays
-                sitting.heartbeat.end()
-                raise
-            record.error = str(error)
-        except OSError as error:  # a full disk, a folder without permission: what was in the way says enough
-            record.error = f"{type(error).__name__}: {error}"
         except BaseException as error:  # SystemExit too: a job of a sweep must not take the others with it
-            if is_overflow(error):
-                record.status, record.error = Status.DIVERGED, f"a step became too large for its type: {error}"
-            else:
-                record.error = str(error) if _is_ours(error) else traceback.format_exc()
+            if isinstance(error, UnusableCheckpoint) and not sitting.recorder.at_work:
+                sitting.heartbeat.end()  # nothing was trained, and what the directory says of the run stays
+                raise
+            record.status, record.error = _ending(error)
         ignore_signals()
         _fill_in(record, sitting)
         if sitting.is_first_process:
             _put_away(record, sitting, evaluation, figures, checkpoints)
     return record
+
+
+def _ending(error: BaseException) -> tuple[Status, str]:
+    """How a run that is left by this error has ended, and what its record says of it."""
+    match error:
+        case Interrupted():
+            return Status.INTERRUPTED, f"stopped by {error}"
+        case Pruned():
+            return Status.PRUNED, str(error)
+        case Diverged():
+            return Status.DIVERGED, str(error)
+        case UnusableCheckpoint():
+            return Status.FAILED, str(error)
+        case OSError():  # a full disk, a folder without permission: what was in the way says enough
+            return Status.FAILED, f"{type(error).__name__}: {error}"
+    if is_overflow(error):
+        return Status.DIVERGED, f"a step became too large for its type: {error}"
+    return Status.FAILED, str(error) if _is_ours(error) else "".join(traceback.format_exception(error))
 
 
 @dataclass

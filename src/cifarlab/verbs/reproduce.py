@@ -22,6 +22,7 @@ from cifarlab.verbs.start import Stopped, stoppable
 if TYPE_CHECKING:
     from cifarlab.reproduction.cost import Speeds
     from cifarlab.reproduction.queue import Plan, Task
+    from cifarlab.sweeps.grid import Grid
 
 HELP = """\
 usage: python reproduce.py [budget=SECONDS] [plan=true] [rows=ROW,...] [kinds=KIND,...] [KEY=VALUE of train.py]
@@ -216,7 +217,7 @@ class Reproduction:
 
         runs = {entry.name: kept(RESULTS, entry) for row in self._rows for entry in row.entries}
         device, name = _device()
-        speeds = Speeds.measured((run for runs in runs.values() for run in runs), name)
+        speeds = Speeds.measured(runs, name)
         if not speeds.points:
             speeds = self._guess = self._guess or _probed(device)
         done = {name: Counter(run.result.seed for run in there) for name, there in runs.items()}
@@ -259,10 +260,16 @@ def read_plans(entries: Sequence[Entry]) -> list[Plan]:
             axes = [prepare(f"{key}={value}", CONF) for key, value in params.items()]
             zipped: Any = OmegaConf.to_container(config.zip) if config.get("zip") else ()
             grid = Grid.parse([*axes, *typed]).combined(zipped, ())
-            sample = compose("train", overrides=list(next(grid.samples())), return_hydra_config=True)
-            size = Size.of(read_job(sample, sample.hydra))
-            plans.append(Plan(entry=entry, size=size, settings=grid.size))
+            cells = [compose("train", overrides=list(each), return_hydra_config=True) for each in _ends(grid)]
+            sizes = tuple(Size.of(read_job(cell, cell.hydra)) for cell in cells)
+            plans.append(Plan(entry=entry, sizes=sizes, settings=grid.size))
     return plans
+
+
+def _ends(grid: Grid) -> list[tuple[str, ...]]:
+    """The first cell of a grid and the last, as far as that is another one."""
+    cells = list(grid.samples())
+    return list(dict.fromkeys((cells[0], cells[-1])))
 
 
 def _device() -> tuple[Any, str]:

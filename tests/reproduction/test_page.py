@@ -10,8 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from cifarlab.reproduction.page import FILE, page
-from cifarlab.reproduction.results import keep, kept
-from cifarlab.reproduction.rows import Entry, Row, read_rows
+from cifarlab.reproduction.results import PICTURES, keep, kept
+from cifarlab.reproduction.rows import Entry, Picture, Row, read_rows
 from cifarlab.reproduction.verdict import Measured, departures, verdict
 from cifarlab.result import Result, Status
 from cifarlab.sweeps.grid import Grid
@@ -59,7 +59,24 @@ def test_every_row_that_was_asked_for_is_there_with_a_command() -> None:
     experiments = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
     assert {entry.experiment for each in rows for entry in each.entries} <= experiments
     known = {entry.name for each in rows for entry in each.entries}
-    assert {path.name for path in (ROOT / "results").iterdir() if path.is_dir()} <= known
+    assert {path.name for path in (ROOT / "results").iterdir() if path.is_dir()} <= {*known, PICTURES}
+    pictures = {picture.file for each in rows for picture in each.pictures}
+    assert pictures == {path.name for path in (ROOT / "results" / PICTURES).iterdir()}
+
+
+def test_the_commands_of_pictures_are_those_of_the_reports_page() -> None:
+    """Two places that say how a row is drawn, and would not say the same for long."""
+    reports = (ROOT / "docs" / "reports.md").read_text(encoding="utf-8")
+    drawn = [each for each in read_rows() if each.command]
+    assert {each.id for each in drawn} == {"R1.5", "R4.5", "R4.6"}
+    assert [each.command for each in drawn if f"`{each.command}`" not in reports] == []
+
+
+def test_a_row_shows_what_its_command_drew(tmp_path: Path) -> None:
+    picture = Picture(file="R9.4.png", shows="maps", command="python visualize.py image=3")
+    drawn = Row(id="R9.4", title="maps", said="a picture", command="python visualize.py", pictures=(picture,))
+    shown = f"R9.4: maps. `python visualize.py image=3`\n\n![maps]({tmp_path.name}/pictures/R9.4.png)"
+    assert shown in page([drawn], tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from cifarlab.reproduction.answers import Answer, answer, method, sentences
 from cifarlab.reproduction.questions import read_questions
-from cifarlab.reproduction.results import PICTURE, Kept, kept
+from cifarlab.reproduction.results import PICTURE, PICTURES, Kept, kept
 from cifarlab.reproduction.rows import Entry, Row, by_name
 from cifarlab.reproduction.verdict import RULE, Measured, between, departures, own_length, verdict
 from cifarlab.summary.findings import find
@@ -52,6 +52,7 @@ def page(rows: Sequence[Row], results: Path) -> str:
     parts += ["## Commands and cost", "", _NO_RUNS if not entries else _table(_costs(entries, runs, results)), ""]
     parts += _answers(by_name(rows), results)
     parts += [text for entry in entries if entry.row.grid for text in _grid(entry, results)]
+    parts += _pictures(rows, results)
     missing = [entry for row in rows for entry in row.entries if not runs[entry.name]]
     parts += ["## Not run yet", "", *(f"    {entry.command}" for entry in missing), ""] if missing else []
     parts += [f"- {row.id} {row.title}: {row.note}: `{row.command}`" for row in rows if row.note and row.command]
@@ -206,6 +207,16 @@ def _grid(entry: Entry, results: Path) -> list[str]:
         *(f"![{path.stem}]({results.name}/{entry.name}/{path.name})" for path in pictures),
         "",
     ]
+
+
+def _pictures(rows: Sequence[Row], results: Path) -> list[str]:
+    """What the rows have drawn that are pictures and not runs."""
+    parts = []
+    for row in rows:
+        for each in row.pictures:
+            parts += [f"{row.id}: {each.shows}. `{each.command}`", ""]
+            parts += [f"![{each.shows}]({results.name}/{PICTURES}/{each.file})", ""]
+    return ["## Pictures", "", *parts] if parts else []
 
 
 def _incomplete(entry: Entry, sweep: Sweep) -> list[str]:

@@ -12,6 +12,7 @@ from cifarlab.result import FILE, Result, Status, is_replicate, write_bytes
 RESULTS = Path("results")
 RECORDS = (FILE, "history.csv", "environment.json")
 PICTURE = "curves.png"
+PICTURES = "pictures"  # a folder beside those of the commands, of rows that are no runs
 # Keys that say where and how a cell is run, and no part of what it is.
 PLACE = ("sweep", "zip=", "trainer.", "hydra", "data.root", "checkpoints", "figures", "logger", "precision")
 

@@ -18,6 +18,21 @@ SEEDS = (0, 1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Picture:
+    """What a row that is no run has drawn.
+
+    Attributes:
+        file: its name in `results/pictures`.
+        shows: in words.
+        command: that drew it.
+    """
+
+    file: str
+    shows: str
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """A claim of a report.
 
@@ -35,6 +50,7 @@ class Row:
         settings: kind -> how many settings each command of a grid has for each seed; where the experiment has its own
             seeds, runs in all.
         command: of a row that is a picture.
+        pictures: that were drawn.
         note: why nothing stands there, where nothing can.
     """
 
@@ -49,6 +65,7 @@ class Row:
     grid: tuple[str, ...] = ()
     settings: Mapping[str, int] | None = None
     command: str | None = None
+    pictures: tuple[Picture, ...] = ()
     note: str | None = None
 
     @property

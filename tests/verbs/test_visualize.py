@@ -322,6 +322,17 @@ def test_a_trained_backbone_is_shown_and_its_new_head_is_not(visualize, tmp_path
     assert err.strip() == "model=transfer: its head starts anew; only filters and features can do without one"
 
 
+def test_a_net_of_imagenet_climbs_without_any_data_set(visualize, tmp_path, monkeypatch):
+    """Its classes have names of their own; once 10,000 steps were made before it was seen that there is no CIFAR-10."""
+    monkeypatch.setenv("CIFARLAB_DATA", str(tmp_path / "nothing"))
+    monkeypatch.setattr("cifarlab.data.module.ImageData.prepare_data", lambda self: pytest.fail("data was asked for"))
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "whole.pth")
+    arguments = ["model=timm", "model.name=test_resnet", "model.stem=original", "weights=whole.pth"]
+    code, out, err = visualize(*arguments, "figure=ascent", "label=107", "steps=2", "size=32")
+    assert code == 0, err
+    assert "jellyfish (107): score" in out
+
+
 def test_weights_of_another_shape_are_named(visualize, backbone):
     arguments = ["model=tiny_vgg", "data=digits", "limit=20", "weights=whole.pth", "figure=ascent", "steps=1"]
     code, _, err = visualize(*arguments, "width=8")

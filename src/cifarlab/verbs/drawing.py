@@ -166,6 +166,7 @@ def ascent(subject: Subject, options: Options) -> Figure:
         mean, std = TORCHVISION_MEAN, TORCHVISION_STD
     elif options.raw and str(subject.job.parts["model"].arguments.get("name")).startswith(TURNING):
         print("torchvision's own copy of this net would turn raw pixels around first: raw=torchvision does")
+    name = subject.class_name(options.label)
     result = climb(
         net,
         options.label,
@@ -178,7 +179,6 @@ def ascent(subject: Subject, options: Options) -> Figure:
         device=subject.device,
         watch=lambda steps: track(steps, "climbing", transient=True),
     )
-    name = subject.class_name(options.label)
     print(f"{name}: score {result.scores[0]:.2f} -> {result.scores[-1]:.2f} in {options.steps} steps")
     return pictures.ascent(result.image, result.scores, name=name)
 

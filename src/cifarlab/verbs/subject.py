@@ -208,15 +208,20 @@ class Chosen(Subject):
         return self.data.image_size, self.data.mean, self.data.std
 
     def class_name(self, label: int) -> str:
-        outputs, names = self._outputs(labelled=False), self.data.classes
+        outputs = self._outputs(labelled=False)
+        names = () if self._is_of_imagenet else self.data.classes  # ImageNet's net needs no data set to be at hand
         if outputs != len(names):
             # timm's nets of a thousand outputs have them in the order of torchvision's.
             names = get_model_weights("resnet50").DEFAULT.meta["categories"] if outputs == IMAGENET_CLASSES else ()
         return f"{names[label]} ({label})" if label < len(names) else f"class {label}"
 
     def _outputs(self, *, labelled: bool) -> int:
-        from_elsewhere = self.pretrained or self.weights is not None
-        return self.classes or (IMAGENET_CLASSES if from_elsewhere and not labelled else self.data.num_classes)
+        return self.classes or (IMAGENET_CLASSES if self._is_of_imagenet and not labelled else self.data.num_classes)
+
+    @property
+    def _is_of_imagenet(self) -> bool:
+        """Whether the classes are taken to be ImageNet's: weights from elsewhere, of which nothing else is said."""
+        return self.classes is None and (self.pretrained or self.weights is not None)
 
     @property
     def name(self) -> str:

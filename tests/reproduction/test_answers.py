@@ -109,6 +109,20 @@ def test_a_knob_is_asked_about_over_the_other_knobs(tmp_path: Path) -> None:
     assert "standard deviation" not in " ".join(sentences(found))
 
 
+def test_of_numbers_the_paragraph_begins_with_whether_more_is_better(tmp_path: Path) -> None:
+    question = Question(name="filters", asks="Larger?", of="x-grid", knob="kernel_size", against="3")
+    for kernel in (2, 3, 5):
+        for seed in range(3):
+            accuracy = 0.4 + 0.02 * kernel + 0.01 * seed * (kernel == 5)
+            write_run(tmp_path / "x-grid" / f"{kernel}-{seed}", seed, accuracy, kernel_size=kernel)
+    found = answer(question, entries(grid=3), tmp_path)
+    assert found is not None
+    # places -1, 0, 1: half of last minus first, (0.06 + 0.01 seed) / 2
+    assert sentences(found)[0].startswith(
+        "From each value of kernel_size (2, 3, 5) to the next, val/acc changes by +0.0350 on average"
+    )
+
+
 def test_a_grid_that_lacks_a_value_is_no_answer(tmp_path: Path) -> None:
     question = Question(name="filters", asks="Larger?", of="x-grid", knob="kernel_size", against="3")
     for kernel in (2, 3):

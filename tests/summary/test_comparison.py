@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cifarlab.summary import load
+from cifarlab.summary import load, summarize
 from cifarlab.summary.arrange import differences_of
-from cifarlab.summary.comparison import compare
+from cifarlab.summary.comparison import compare, trend
 from cifarlab.summary.load import read_sweep
 from cifarlab.summary.plots import compared
 
@@ -43,6 +43,42 @@ def test_against_one_value_there_are_fewer_pairs_and_less_to_correct_for(make_sw
     assert some["p_holm"].min() == pytest.approx(min(1, 2 * some["p"].min()))
     with pytest.raises(ValueError, match="against=4: not a value of blocks, which has 1, 3, 5"):
         compare(sweep, "blocks", against="4")
+
+
+def test_a_trend_is_the_slope_over_places_of_each_seed(make_sweep):
+    sweep = make_sweep(AXES)
+    found = trend(read_sweep(sweep), "blocks")
+    means = load(sweep).pivot_table(index="seed", columns="blocks", values="val/acc")
+    slopes = [stats.linregress([0, 1, 2], means.loc[seed]).slope for seed in means.index]
+    reference = stats.ttest_1samp(slopes, 0.0)
+    interval = reference.confidence_interval(0.95)
+    assert (found.values, found.settings, found.test.n) == (("1", "3", "5"), 2, 3)
+    assert found.test.effect == pytest.approx(sum(slopes) / 3)
+    assert (found.test.low, found.test.high, found.test.p) == pytest.approx(
+        (interval.low, interval.high, reference.pvalue)
+    )
+    assert "From each value of blocks (1, 3, 5) to the next, val/acc changes by" in str(found)
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"blocks": [1, 3], "seed": [0, 1, 2]},  # two values are a pair
+        {"optimizer": ["adam", "muon", "sgd"], "seed": [0, 1, 2]},  # words have no order
+        {"blocks": [1, 3, 5], "seed": [0, 1]},  # of two slopes no interval is worth saying
+        {"blocks": [1, 3, 5], "kernel_size": [2, 3]},  # settings are no seeds
+    ],
+)
+def test_there_is_no_trend_over_words_few_values_or_few_seeds(make_sweep, axes):
+    assert trend(read_sweep(make_sweep(axes)), next(iter(axes))) is None
+
+
+def test_a_trend_stands_wherever_a_comparison_was_asked_for(make_sweep):
+    sweep = make_sweep(AXES)
+    summarize(sweep, compare="blocks")
+    said = "From each value of blocks (1, 3, 5) to the next, val/acc changes by"
+    assert said in (sweep / "summary" / "summary.md").read_text()
+    assert said in (sweep / "summary" / "index.html").read_text()
 
 
 def test_a_figure_shows_the_pairs_with_their_intervals(make_sweep):

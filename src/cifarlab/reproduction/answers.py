@@ -12,7 +12,7 @@ import pandas as pd
 
 from cifarlab.reproduction.questions import Question
 from cifarlab.reproduction.rows import Entry
-from cifarlab.summary.comparison import compare
+from cifarlab.summary.comparison import Trend, compare, trend
 from cifarlab.summary.load import Sweep, read_sweep
 from cifarlab.summary.statistics import FEWEST, LEVEL, describe
 from cifarlab.summary.tables import column, score
@@ -32,12 +32,14 @@ class Answer:
         levels: a row a value: `name n mean sd low high`, and `test test_low test_high` of the test split; spread and
             intervals are NaN where other knobs vary too.
         gains: a row a value but the one that all are held against: as `compare` gives them.
+        trend: over the values, if they are three numbers or more.
     """
 
     question: Question
     metric: str
     levels: pd.DataFrame
     gains: pd.DataFrame
+    trend: Trend | None = None
 
     @property
     def reference(self) -> pd.Series:
@@ -75,7 +77,9 @@ def answer(question: Question, entries: Mapping[str, Entry], results: Path) -> A
     enough = (gains["over"] == "seeds") & (gains["pairs"] >= FEWEST)
     if len(gains) < len(labels) - 1 or not enough.all():
         return None
-    return Answer(question=question, metric=score(sweep), levels=_levels(sweep, knob), gains=gains)
+    return Answer(
+        question=question, metric=score(sweep), levels=_levels(sweep, knob), gains=gains, trend=trend(sweep, knob)
+    )
 
 
 def _as_wholes(sweep: Sweep, names: Mapping[str, str]) -> Sweep:
@@ -104,11 +108,13 @@ def _levels(sweep: Sweep, knob: str) -> pd.DataFrame:
 def sentences(found: Answer) -> list[str]:
     """The paragraph: what is more than chance, by how much, and what is not told from it."""
     against, reference = found.question.against, found.reference
-    start = f"{against} has {found.metric} {reference['mean']:.4f}"
+    named = f"{found.question.knob}={against}" if found.question.knob else against
+    start = f"{named} has {found.metric} {reference['mean']:.4f}"
     spread = f", a standard deviation of {found.sd:.4f} over {reference['n']} seeds" if not math.isnan(found.sd) else ""
     clear = found.gains[found.gains["p_holm"] < 1 - LEVEL]
     rest = found.gains[~(found.gains["p_holm"] < 1 - LEVEL)]
-    lines = [f"{start}{spread}."]
+    lines = [str(found.trend)] if found.trend else []
+    lines.append(f"{start}{spread}.")
     if len(clear):
         lines.append(f"More than chance: {'; '.join(_gain(found, row) for _, row in clear.iterrows())}.")
     if len(rest):

@@ -154,7 +154,7 @@ def _answer(found: Answer, commands: str, results: Path) -> list[str]:
     question = found.question
     note = [question.note] if question.note else []
     return [
-        inline(" ".join([*sentences(found), *note])),
+        " ".join([inline(" ".join(sentences(found))), *note]),
         "",
         _table(_levels(found)),
         "",
@@ -189,7 +189,7 @@ def _grid(entry: Entry, results: Path) -> list[str]:
     """The settings of a grid, and what is found in them."""
     sweep = read_sweep(results / entry.name)
     cells = cells_table(sweep)
-    findings = find(sweep, cells, None, {})
+    findings = find(sweep, cells)
     columns = [*sweep.axes, "n", "val/acc_mean", "val/acc_sd", "test/acc_mean", "test/acc_low", "test/acc_high"]
     columns += ["gates_mean", "closed_gates_mean"]
     shown = findings.order[[name for name in columns if name in findings.order]]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from cifarlab.summary.load import Sweep
 from cifarlab.summary.replicates import blocks, overlap
-from cifarlab.summary.statistics import holm, paired_test, pairs_needed
+from cifarlab.summary.statistics import FEWEST, PairedTest, holm, paired_test, pairs_needed
 from cifarlab.summary.tables import column, refuse_metric, score
-from cifarlab.summary.values import label
+from cifarlab.summary.values import absent, label, numeric
 
 COLUMNS = ("knob", "a", "b", "metric", "over", "pairs", "settings", "effect", "sd", "low", "high", "p", "p_holm")
 NEEDED = ("seeds_needed",)
@@ -61,6 +62,58 @@ def compare(sweep: Sweep, knob: str, metric: str | None = None, against: str | N
         )
     table = pd.DataFrame(rows, columns=[*COLUMNS, *NEEDED])
     return table.assign(p_holm=holm(table["p"].to_numpy()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trend:
+    """How a metric goes with a knob of numbers: the least-squares slope over the places of its values, a seed.
+
+    Attributes:
+        values: of the knob, the smallest first.
+        settings: of the other knobs, that each seed's slope is averaged over.
+        test: of the slopes: what one value more gives on average.
+    """
+
+    knob: str
+    metric: str
+    values: tuple[str, ...]
+    settings: int
+    test: PairedTest
+
+    def __str__(self) -> str:
+        test, over = self.test, f", over {self.settings} settings of the other knobs" if self.settings > 1 else ""
+        return (
+            f"From each value of {self.knob} ({', '.join(self.values)}) to the next, {self.metric} changes by "
+            f"{test.effect:+.4f} on average ({test.low:+.4f} to {test.high:+.4f}, p = {test.p:.2g}; slopes of {test.n} "
+            f"seeds{over})."
+        )
+
+
+def trend(sweep: Sweep, knob: str, metric: str | None = None) -> Trend | None:
+    """Whether more of a knob is better, as one test: a dose that helps a little at each step is told from chance by
+    fewer seeds than its pairs are. None for words, for fewer than three values, or where FEWEST seeds do not share all.
+
+    Args:
+        metric: as in `compare`.
+
+    Raises:
+        ValueError: as in `compare`.
+    """
+    _refuse(sweep, knob)
+    metric = metric or score(sweep)
+    labels = sweep.labels(knob)
+    if len(labels) < 3 or not all(numeric(value) for value in sweep.runs[knob] if not absent(value)):
+        return None
+    grid = _paired(sweep, knob, metric).dropna()
+    places = np.arange(len(labels)) - (len(labels) - 1) / 2
+    slopes = (grid * (places / (places @ places))).sum(axis=1)
+    if slopes.empty:
+        return None
+    over, means, settings = _averaged(slopes)
+    if over != "seeds" or len(means) < FEWEST:
+        return None
+    test = paired_test(means, float(overlap(sweep).max()))
+    return Trend(knob=knob, metric=metric, values=tuple(labels), settings=settings, test=test)
 
 
 def _pairs(values: Sequence[str], knob: str, against: str | None) -> Iterable[tuple[str, str]]:

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from cifarlab.heartbeat import RUNNING
 from cifarlab.reading import read_as
 from cifarlab.result import MOST_BYTES, Name
+from cifarlab.summary.comparison import Trend
 from cifarlab.summary.load import STATUSES, Sweep
 from cifarlab.summary.noise import Noise, seed_noise, statistic, which_is_better
 from cifarlab.summary.replicates import CORRECTED, in_words, overlap
@@ -34,7 +35,7 @@ class Findings:
         confirmed: a row a setting that was trained again with fresh seeds, like `cells`.
         parts: the findings of each data set, where there are several: their settings are not ranked together.
         noise: whether settings differ by more than seeds do.
-        comparison: of a knob's values, where one was asked for.
+        comparison: of a knob's values, where one was asked for. trend: over these, if they are numbers.
         hardware: what the finished runs ran on, and by which versions.
         faults: figures that could not be drawn -> why.
         unwritten: why nothing of this could be written into the folder; None where it was.
@@ -47,6 +48,7 @@ class Findings:
     parts: tuple[Findings, ...]
     noise: Noise
     comparison: pd.DataFrame | None
+    trend: Trend | None
     hardware: str
     faults: Mapping[str, str]
     unwritten: str | None = None
@@ -90,7 +92,13 @@ def _first(faults: Sequence[str]) -> list[str]:
     return [*faults[:MOST_FAULTS], *more]
 
 
-def find(sweep: Sweep, cells: pd.DataFrame, comparison: pd.DataFrame | None, faults: Mapping[str, str]) -> Findings:
+def find(
+    sweep: Sweep,
+    cells: pd.DataFrame,
+    comparison: pd.DataFrame | None = None,
+    trend: Trend | None = None,
+    faults: Mapping[str, str] | None = None,
+) -> Findings:
     """Rank, judge and describe a sweep."""
     parts = sweep.by_data()
     return Findings(
@@ -98,11 +106,12 @@ def find(sweep: Sweep, cells: pd.DataFrame, comparison: pd.DataFrame | None, fau
         cells=cells,
         order=ranked(cells),
         confirmed=confirmed(sweep),
-        parts=tuple(find(part, cells_table(part), None, {}) for part in parts) if len(parts) > 1 else (),
+        parts=tuple(find(part, cells_table(part)) for part in parts) if len(parts) > 1 else (),
         noise=seed_noise(sweep, cells),
         comparison=comparison,
+        trend=trend,
         hardware=hardware(sweep),
-        faults=faults,
+        faults=faults or {},
     )
 
 
@@ -182,7 +191,12 @@ def measured(row: pd.Series, metric: str) -> str:
 
 
 def verdict(findings: Findings) -> list[str]:
-    """The sentences that answer `which setting, and how good is it`, for each data set where there are several."""
+    """The sentences that answer `which setting, and how good is it`, for each data set where there are several, and
+    `is more of it better` where the values of a knob are compared."""
+    return [*_best(findings), *([str(findings.trend)] if findings.trend else [])]
+
+
+def _best(findings: Findings) -> list[str]:
     if findings.parts:
         return [f"{part.sweep.name}: {line}" for part in findings.parts for line in verdict(part)]
     best = findings.best

@@ -200,7 +200,8 @@ def comparison(findings: Findings) -> str:
     table = (
         f'<div class="scroll"><table class="still"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
-    return section(f"Comparison: {about(rows)}", table, "comparison", METHOD)
+    direction = f"<p>{escape(str(findings.trend))}</p>" if findings.trend else ""
+    return section(f"Comparison: {about(rows)}", direction + table, "comparison", METHOD)
 
 
 Rows = list[list[tuple[str, object]]]

@@ -15,6 +15,7 @@ from cifarlab.figures.formats import Format, rendered
 from cifarlab.reading import leads_out
 from cifarlab.result import write_bytes
 from cifarlab.summary.comparison import compare as compare_values
+from cifarlab.summary.comparison import trend
 from cifarlab.summary.findings import Findings, find
 from cifarlab.summary.history import History, read_histories
 from cifarlab.summary.latex import latex
@@ -66,6 +67,7 @@ def write_summary(
     if metric is not None:
         refuse_metric(sweep, metric)
     comparison = compare_values(sweep, compare, metric) if compare else None
+    direction = trend(sweep, compare, metric) if compare else None
     cells = cells_table(sweep)
 
     contents = {"runs.csv": csv_text(sweep.all_runs), "cells.csv": csv_text(cells)}
@@ -83,7 +85,7 @@ def write_summary(
             contents |= {f"{name}.{one}": rendered(figure, one, dpi) for one in dict.fromkeys(["png", form])}
         except Exception as fault:  # whatever is wrong with one picture, the tables and the page do not wait for it
             faults[name] = f"{type(fault).__name__}: {fault}"
-    findings = find(sweep, cells, comparison, faults)
+    findings = find(sweep, cells, comparison, direction, faults)
     drawn = [name for name in drawers if name not in faults]
     if table == "latex":
         contents["table.tex"] = latex(findings).encode()

@@ -123,6 +123,20 @@ def test_of_numbers_the_paragraph_begins_with_whether_more_is_better(tmp_path: P
     )
 
 
+def test_an_average_over_settings_that_disagree_says_so(tmp_path: Path) -> None:
+    question = Question(name="filters", asks="Larger?", of="x-grid", knob="kernel_size", against="3")
+    for kernel in (2, 3):
+        for blocks, gain in ((1, 0.02), (5, -0.08)):
+            for seed in range(3):
+                accuracy = 0.4 + (gain + 0.001 * seed) * (kernel == 2)
+                folder = tmp_path / "x-grid" / f"{kernel}-{blocks}-{seed}"
+                write_run(folder, seed, accuracy, kernel_size=kernel, blocks=blocks)
+    found = answer(question, entries(grid=4), tmp_path)
+    assert found is not None
+    assert "2 -0.0290" in sentences(found)[1]
+    assert "; not so in 1 of 2 settings of the other knobs)" in sentences(found)[1]
+
+
 def test_a_grid_that_lacks_a_value_is_no_answer(tmp_path: Path) -> None:
     question = Question(name="filters", asks="Larger?", of="x-grid", knob="kernel_size", against="3")
     for kernel in (2, 3):

@@ -130,6 +130,8 @@ def _gain(found: Answer, row: pd.Series) -> str:
         text += f", {abs(row['effect']) / found.sd:.1f} standard deviations of a run"
     if not row["p_holm"] < 1 - LEVEL and math.isfinite(row["seeds_needed"]) and row["seeds_needed"] > row["pairs"]:
         text += f"; about {row['seeds_needed']:.0f} seeds would tell"
+    if row["p_holm"] < 1 - LEVEL and row["alike"] < row["settings"]:  # else noise, which has no sign
+        text += f"; not so in {row['settings'] - row['alike']} of {row['settings']} settings of the other knobs"
     return f"{text})"
 
 

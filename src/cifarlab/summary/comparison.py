@@ -17,19 +17,20 @@ from cifarlab.summary.tables import column, refuse_metric, score
 from cifarlab.summary.values import absent, label, numeric
 
 COLUMNS = ("knob", "a", "b", "metric", "over", "pairs", "settings", "effect", "sd", "low", "high", "p", "p_holm")
-NEEDED = ("seeds_needed",)
+BESIDE = ("seeds_needed", "alike")
 METHOD = (
     "Effect is the mean of b minus a over finished runs that share their seed and every other axis, averaged over the "
     "other axes for each seed: runs of one seed are no independent pairs. Interval and p are those of the paired "
     "t-test over these means (95 %, two-sided); p_holm is corrected for the number of comparisons (Holm 1979). Where "
     "only one seed is shared the pairs are settings (column `over`): that says how the effect varies over the other "
     "axes, and nothing of what another seed would give. seeds_needed finds such an effect in four of five "
-    "studies at 5 % (noncentral t)."
+    "studies at 5 % (noncentral t); alike of the settings have the effect's sign: where not "
+    "all do, another axis turns it."
 )
 
 
 def compare(sweep: Sweep, knob: str, metric: str | None = None, against: str | None = None) -> pd.DataFrame:
-    """A row for each pair of values (a, b) of a knob; columns COLUMNS and NEEDED, METHOD says how.
+    """A row for each pair of values (a, b) of a knob; columns COLUMNS and BESIDE, METHOD says how.
 
     Args:
         metric: of validation; what settings are ranked by unless given.
@@ -51,16 +52,17 @@ def compare(sweep: Sweep, knob: str, metric: str | None = None, against: str | N
         differences = (grid[b] - grid[a]).dropna()
         if differences.empty:
             continue
-        over, means, settings = _averaged(differences)
+        over, means, effects = _averaged(differences)
         test = paired_test(means, shared if over == "seeds" else 0.0)
         needed = pairs_needed(test.effect, test.sd) if over == "seeds" else np.nan
-        measured = (test.n, settings, test.effect, test.sd, test.low, test.high, test.p, np.nan)
-        rows.append((knob, a, b, metric, over, *measured, needed))
+        measured = (test.n, len(effects), test.effect, test.sd, test.low, test.high, test.p, np.nan)
+        alike = int((np.sign(effects) == np.sign(test.effect)).sum())
+        rows.append((knob, a, b, metric, over, *measured, needed, alike))
     if not rows:
         raise ValueError(
             f"compare={knob}: no two finished runs differ in {knob} and share seed and {_others(sweep, knob)}"
         )
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *NEEDED])
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *BESIDE])
     return table.assign(p_holm=holm(table["p"].to_numpy()))
 
 
@@ -109,11 +111,11 @@ def trend(sweep: Sweep, knob: str, metric: str | None = None) -> Trend | None:
     slopes = (grid * (places / (places @ places))).sum(axis=1)
     if slopes.empty:
         return None
-    over, means, settings = _averaged(slopes)
+    over, means, effects = _averaged(slopes)
     if over != "seeds" or len(means) < FEWEST:
         return None
     test = paired_test(means, float(overlap(sweep).max()))
-    return Trend(knob=knob, metric=metric, values=tuple(labels), settings=settings, test=test)
+    return Trend(knob=knob, metric=metric, values=tuple(labels), settings=len(effects), test=test)
 
 
 def _pairs(values: Sequence[str], knob: str, against: str | None) -> Iterable[tuple[str, str]]:
@@ -124,8 +126,8 @@ def _pairs(values: Sequence[str], knob: str, against: str | None) -> Iterable[tu
     return [(against, value) for value in values if value != against]
 
 
-def _averaged(differences: pd.Series) -> tuple[str, np.ndarray, int]:
-    """What the pairs are (`seeds` or `settings`), their differences, and how many settings these are over.
+def _averaged(differences: pd.Series) -> tuple[str, np.ndarray, np.ndarray]:
+    """What the pairs are (`seeds` or `settings`), their differences, and the mean of each setting that these are over.
 
     Means of seeds are comparable if they go over the same settings: where the runs are not complete, the settings
     that not all seeds have are left out, or the seeds that not all settings have, whichever leaves more.
@@ -139,8 +141,8 @@ def _averaged(differences: pd.Series) -> tuple[str, np.ndarray, int]:
     known = np.isfinite(numbers)
     whole = max(numbers[known.all(axis=1)], numbers[:, known.all(axis=0)], key=lambda part: part.size)
     if whole.shape[1] < 2:  # one seed, or no order in who ran with which: each setting's mean is a pair
-        return "settings", np.nanmean(numbers, axis=1), len(numbers)
-    return "seeds", whole.mean(axis=0), len(whole)
+        return "settings", np.nanmean(numbers, axis=1), np.nanmean(numbers, axis=1)
+    return "seeds", whole.mean(axis=0), whole.mean(axis=1)
 
 
 def brief(comparison: pd.DataFrame) -> pd.DataFrame:

@@ -123,6 +123,24 @@ def test_of_numbers_the_paragraph_begins_with_whether_more_is_better(tmp_path: P
     )
 
 
+def test_how_the_differences_were_had_stands_whole_below_the_figure() -> None:
+    drawn = Differences(
+        title="Larger?",
+        along="val/acc, difference from 3",
+        names=["2"],
+        effects=np.array([-0.1]),
+        lows=np.array([-0.2]),
+        highs=np.array([0.1]),
+        note="paired over 3 shared seeds and averaged over 9 settings of the other knobs; " * 2,
+    )
+    figure = differences(drawn)
+    figure.canvas.draw()
+    (below,) = [text for text in figure.texts if "paired over" in text.get_text()]
+    box = below.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert box.y0 >= 0
+
+
 def test_an_average_over_settings_that_disagree_says_so(tmp_path: Path) -> None:
     question = Question(name="filters", asks="Larger?", of="x-grid", knob="kernel_size", against="3")
     for kernel in (2, 3):

@@ -9,7 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from cifarlab.figures.style import FAINT, HEADLINE, INK, LETTER, PALETTE, QUIET, canvas, headline, literal
+from cifarlab.figures.style import (
+    FAINT,
+    HEADLINE,
+    INK,
+    LETTER,
+    LETTERS,
+    LINE,
+    PALETTE,
+    QUIET,
+    canvas,
+    headline,
+    literal,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +53,9 @@ def differences(data: Differences) -> Figure:
     """A line each: the mean difference as a dot, its interval as a bar, faint where that holds zero."""
     width = max(6.0, 4.6 + max(map(len, data.names)) * LETTER)
     heading = textwrap.wrap(data.title, int(width * HEADLINE))
-    figure, axes = canvas(width, 1.3 + 0.2 * len(heading) + 0.36 * len(data.names))
+    note = textwrap.wrap(data.note, int(width * LETTERS))
+    height = 1.3 + 0.2 * len(heading) + 0.36 * len(data.names) + LINE * max(len(note) - 1, 0)
+    figure, axes = canvas(width, height)
     panel, places = axes[0, 0], np.arange(len(data.names))
     panel.axvline(0, color=INK, linewidth=1)
     for place, low, effect, high, clear in zip(places, data.lows, data.effects, data.highs, data.is_clear, strict=True):
@@ -57,6 +71,6 @@ def differences(data: Differences) -> Figure:
     panel.grid(axis="y", color=FAINT, linewidth=0.5, alpha=0.6)
     panel.set_xlabel(literal(data.along))
     headline(figure, "\n".join(heading))
-    if data.note:
-        figure.supxlabel(literal(data.note), fontsize=8, color=QUIET)
+    if note:
+        figure.supxlabel("\n".join(map(literal, note)), fontsize=8, color=QUIET)
     return figure

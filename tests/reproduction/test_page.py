@@ -6,8 +6,10 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from PIL import Image
 
 from cifarlab.reproduction.page import FILE, page
 from cifarlab.reproduction.results import PICTURES, keep, kept
@@ -174,8 +176,13 @@ def test_a_grid_has_a_table_its_findings_and_its_pictures(tmp_path: Path) -> Non
             result.write(folder)
     write_run(sweep / "smaller", ["experiment=grid_blocks_kernel", "blocks=1", "limit=10", "seed=3"], 0.1)
     (sweep / "summary").mkdir()
-    (sweep / "summary" / "heatmap.png").write_bytes(b"a picture")
+    shades = np.linspace(0, 255, 300 * 200).astype(np.uint8).reshape(200, 300)
+    Image.fromarray(np.stack([shades, shades[::-1], shades], axis=-1)).save(sweep / "summary" / "heatmap.png")
     assert keep(sweep, entry, tmp_path / "results") == 6
+    with Image.open(tmp_path / "results" / entry.name / "heatmap.png") as small:
+        assert (small.mode, small.size) == ("P", (300, 200))
+        off = np.abs(np.asarray(small.convert("RGB"))[..., 0].astype(int) - shades)
+    assert off.mean() < 16  # of 256 shades
     text = page([grid], tmp_path / "results")
     assert "6 runs, below" in text
     assert "| 3 | 3 | 0.71 | 0.01 | 0.71 |" in text

@@ -18,7 +18,7 @@ from cifarlab.reproduction.cost import RUN_SECONDS, Size, Speeds, probe
 from cifarlab.reproduction.queue import Plan, next_task, tasks
 from cifarlab.reproduction.results import Kept
 from cifarlab.reproduction.rows import Row, read_rows
-from cifarlab.result import Identity, Result
+from cifarlab.result import Identity, Result, Status
 from cifarlab.verbs import reproduce
 from cifarlab.verbs.reproduce import UsageError, chosen, parse_arguments, read_plans
 
@@ -166,6 +166,22 @@ def test_a_run_is_not_left_behind_by_who_is_asked_to_stop(tmp_path: Path) -> Non
     assert said.splitlines()[-1] == f"stopped {int(signal.SIGTERM)}"
     with socket.socket() as asking:
         assert asking.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_plan_goes_by_the_runs_that_this_machine_has_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reproduce, "_probed", lambda device: pytest.fail("there is a run to go by"))
+    name, result = reproduce._device()[1], Result.begun(Identity(key="a" * 16, group="a" * 16))
+    folder = tmp_path / "results" / "tiny_vgg-strong" / "seed-0"
+    folder.mkdir(parents=True)
+    typed = ["experiment=tiny_vgg", "recipe=strong", "seed=0"]
+    result = replace(result, status=Status.FINISHED, overrides=typed, device=name, seconds={"total": 1234.0})
+    replace(result, flops=10**6, images_per_second=100.0).write(folder)
+    (folder / "environment.json").write_text("{}")
+    assert reproduce.main(["plan=true", "rows=tiny_vgg", "kinds=strong"]) == 0
+    assert "2,478" in capsys.readouterr().out  # two more seeds, and the start
 
 
 def test_a_budget_runs_what_fits_keeps_it_and_writes_the_page(

@@ -24,8 +24,8 @@ METHOD = (
     "t-test over these means (95 %, two-sided); p_holm is corrected for the number of comparisons (Holm 1979). Where "
     "only one seed is shared the pairs are settings (column `over`): that says how the effect varies over the other "
     "axes, and nothing of what another seed would give. seeds_needed finds such an effect in four of five "
-    "studies at 5 % (noncentral t); alike of the settings have the effect's sign: where not "
-    "all do, another axis turns it."
+    "studies at 5 % (noncentral t); alike counts the settings that have the effect's sign: "
+    "where not all do, another axis turns it."
 )
 
 
@@ -102,6 +102,8 @@ def trend(sweep: Sweep, knob: str, metric: str | None = None) -> Trend | None:
         ValueError: as in `compare`.
     """
     _refuse(sweep, knob)
+    if metric is not None:
+        refuse_metric(sweep, metric)
     metric = metric or score(sweep)
     labels = sweep.labels(knob)
     if len(labels) < 3 or not all(numeric(value) for value in sweep.runs[knob] if not absent(value)):

@@ -161,7 +161,7 @@ def test_only_finished_runs_of_the_command_are_kept(tmp_path: Path) -> None:
         kept(results, entry)
 
 
-def test_a_grid_has_a_table_its_findings_and_its_pictures(tmp_path: Path) -> None:
+def test_a_grid_has_a_table_its_findings_and_its_pictures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     runs = {"report": ("experiment=grid_blocks_kernel",)}
     grid = row(id="R9.3", report=None, grid=("blocks",), settings={"report": 2}, runs=runs)
     (entry,) = grid.entries
@@ -178,7 +178,10 @@ def test_a_grid_has_a_table_its_findings_and_its_pictures(tmp_path: Path) -> Non
     (sweep / "summary").mkdir()
     shades = np.linspace(0, 255, 300 * 200).astype(np.uint8).reshape(200, 300)
     Image.fromarray(np.stack([shades, shades[::-1], shades], axis=-1)).save(sweep / "summary" / "heatmap.png")
+    (sweep / "summary" / "torn.png").write_bytes(b"half a picture")
     assert keep(sweep, entry, tmp_path / "results") == 6
+    assert [path.name for path in (tmp_path / "results" / entry.name).glob("*.png")] == ["heatmap.png"]
+    assert "torn.png is no picture" in caplog.text
     with Image.open(tmp_path / "results" / entry.name / "heatmap.png") as small:
         assert (small.mode, small.size) == ("P", (300, 200))
         off = np.abs(np.asarray(small.convert("RGB"))[..., 0].astype(int) - shades)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 
 from PIL import Image
@@ -11,6 +12,8 @@ from PIL import Image
 from cifarlab.reading import read_json
 from cifarlab.reproduction.rows import Entry
 from cifarlab.result import FILE, Result, Status, is_replicate, write_bytes
+
+log = getLogger(__name__)
 
 RESULTS = Path("results")
 RECORDS = (FILE, "history.csv", "environment.json")
@@ -76,7 +79,12 @@ def keep(sweep: Path, entry: Entry, folder: Path) -> int:
         if not entry.row.grid and (drawn := path.parent / "figures" / PICTURE).exists():
             pictures.setdefault(PICTURE, drawn)
     for name, drawn in pictures.items():
-        write_bytes(folder / entry.name / name, with_a_palette(drawn.read_bytes()))
+        try:
+            small = with_a_palette(drawn.read_bytes())
+        except OSError as error:  # the records are kept, and the queue goes on
+            log.warning("%s is no picture and is not kept: %s", drawn, error)
+            continue
+        write_bytes(folder / entry.name / name, small)
     return len(kept(folder, entry))
 
 
